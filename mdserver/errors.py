@@ -20,7 +20,7 @@ SLUGS: dict[str, tuple[str, str]] = {
     ),
     "signed-out": (
         "Sign in first",
-        "The request carries no credentials, or they are unknown, expired or revoked. Sign in again or refresh the token.",
+        "The request carries no credentials, or unknown, expired or revoked ones. Sign in or refresh the token.",
     ),
     "wrong-credentials": (
         "These credentials are not right",

@@ -1,0 +1,1 @@
+"""The database engines, migrations and blobs. Floor 1."""

@@ -1,0 +1,110 @@
+"""The one small interface that both database engines give: Reader asks, Tx asks and changes, Database runs them.
+
+A unit of work is a plain function. `Database` runs it whole, on a thread, in one transaction; it may be run more than
+once (a lost batch, a serialization failure), so it has no effect but through `tx`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from . import rows
+
+R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
+Value = str | int | float | bytes | None
+Engine = Literal["sqlite", "postgres"]
+
+
+class GateNeeded(Exception):
+    """A unit asked for a gate that its transaction does not hold; the engine takes it and runs the unit again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Reader(ABC):
+    """Asks. SQL takes `$1`, `$2` …; the text is the same for both engines."""
+
+    engine: Engine
+
+    @abstractmethod
+    def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Run one statement: column names and every row (the cursor is exhausted)."""
+
+    def all(self, row: type[R], sql: str, *values: Value) -> list[R]:
+        """Every row as a Struct, by column name (see rows.py for what is converted)."""
+        columns, found = self._fetch(sql, values)
+        if not found:
+            return []
+        make = rows.maker(row, columns)
+        return [make(one) for one in found]
+
+    def first(self, row: type[R], sql: str, *values: Value) -> R | None:
+        """The first row as a Struct, or None."""
+        columns, found = self._fetch(sql, values)
+        return rows.maker(row, columns)(found[0]) if found else None
+
+    def value(self, kind: type[T], sql: str, *values: Value) -> T | None:
+        """The first column of the first row (`kind` is for the type checker; booleans are converted), or None."""
+        _, found = self._fetch(sql, values)
+        if not found or found[0][0] is None:
+            return None
+        value = found[0][0]
+        return kind(value) if kind is bool else value  # type: ignore[call-arg] # bool(value)
+
+    def column(self, kind: type[T], sql: str, *values: Value) -> list[T]:
+        """The first column of every row."""
+        return [one[0] for one in self._fetch(sql, values)[1]]
+
+    def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
+        """Every row as a plain tuple, in the order of the SELECT."""
+        return self._fetch(sql, values)[1]
+
+
+class Tx(Reader):
+    """Asks and changes, within one transaction."""
+
+    @abstractmethod
+    def run(self, sql: str, *values: Value) -> int:
+        """Run a changing statement; the number of rows it touched."""
+
+    @abstractmethod
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        """Call the hook on the event loop once this attempt has committed; it cannot fail the unit."""
+
+    @abstractmethod
+    def gate(self, name: str) -> None:
+        """Be alone behind this name until the commit (PostgreSQL: a session advisory lock; SQLite has one writer)."""
+
+
+class Database(ABC):
+    """Runs units of work. Open with the engine's own `open`, close with `close`."""
+
+    engine: Engine
+
+    @abstractmethod
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        """Run a question on a thread, in one consistent snapshot; any number run beside the writer."""
+
+    @abstractmethod
+    async def glance(self, question: Callable[[Reader], T]) -> T:
+        """Run a question of a few indexed reads by the shortest way; a long one is moved to `read` by itself."""
+
+    @abstractmethod
+    async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
+        """Run a unit of work; returns when it is durable. `gates` are names it is known to need (see Tx.gate)."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what is queued and close every connection."""
+
+    @property
+    @abstractmethod
+    def library_version(self) -> str:
+        """What runs underneath, such as `SQLite 3.53.4`."""

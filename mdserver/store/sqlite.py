@@ -1,0 +1,386 @@
+"""SQLite: one writer thread with group commit, a few reader threads, and a bounded glance on the event loop.
+
+Facts behind the shape (see ARCHITECTURE.md): SQLite 3.7.0–3.51.2 can corrupt a WAL database when two connections write
+or checkpoint at the same moment, so one connection writes and checkpoints; `synchronous=FULL` makes an acknowledged
+commit survive a power cut; commits that wait for the disk are shared by all units that arrive meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import aiosqlite
+
+from mdserver.errors import Busy, Problem, StorageFull
+
+from .db import Database, Reader, Tx, Value
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    try:
+        import pysqlite3 as sqlite3
+    except ImportError:  # no wheel for this platform: the interpreter's own SQLite; `doctor` judges its version
+        import sqlite3
+
+T = TypeVar("T")
+log = logging.getLogger("mdserver.store")
+
+BATCH_UNITS = 256
+BATCH_SECONDS = 0.005
+GLANCE_STEPS = 20_000
+"""Virtual machine steps after which a glance is given up on the loop (about a millisecond)."""
+
+_NUMBERED = re.compile(r"\$(\d+)")
+
+
+@lru_cache(maxsize=2048)
+def translate(sql: str) -> str:
+    """`$1` → `?1`: SQLite takes `$1` for a name, not a number."""
+    return _NUMBERED.sub(r"?\1", sql)
+
+
+def connect(path: Path, *, read_only: bool, synchronous: str = "FULL") -> sqlite3.Connection:
+    """Open one connection with the pragmas that every connection has."""
+    # check_same_thread: each connection is used by one thread at a time; closing may come from another.
+    connection = sqlite3.connect(
+        f"file:{_uri_path(path)}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    pragmas = ["busy_timeout=10000", "foreign_keys=ON", "temp_store=MEMORY", "trusted_schema=OFF"]
+    if read_only:
+        pragmas += ["query_only=ON", "cache_size=-8192"]
+    else:
+        pragmas += ["journal_mode=WAL", "journal_size_limit=67108864", "cache_size=-16384"]
+    pragmas += [f"synchronous={synchronous}", "mmap_size=268435456"]
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _uri_path(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+class SQLiteReader(Reader):
+    engine = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        cursor = self._connection.execute(translate(sql), values)
+        found = cursor.fetchall()
+        return tuple([one[0] for one in cursor.description or ()]), found
+
+
+class SQLiteTx(SQLiteReader, Tx):
+    """One unit's view of the writer; refuses statements once its transaction is gone."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.hooks: list[Callable[[], None]] = []
+
+    def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        self._check()
+        return super()._fetch(sql, values)
+
+    def run(self, sql: str, *values: Value) -> int:
+        self._check()
+        return self._connection.execute(translate(sql), values).rowcount
+
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        self.hooks.append(hook)
+
+    def gate(self, name: str) -> None:
+        """There is one writer: every unit is alone."""
+
+    def _check(self) -> None:
+        # SQLITE_FULL, SQLITE_IOERR and their like roll the whole transaction back under the unit's feet.
+        if not self._connection.in_transaction:
+            raise _TransactionLost
+
+
+class _TransactionLost(Exception):
+    """SQLite ended the transaction by itself; every unit of the batch has to run again."""
+
+
+class _Unit:
+    """A change on its way through the writer."""
+
+    __slots__ = ("change", "error", "result", "tx")
+
+    def __init__(self, change: Callable[[Tx], Any]) -> None:
+        self.change = change
+        self.tx: SQLiteTx | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+_Item = tuple[asyncio.Future[Any] | None, Callable[[], Any] | _Unit]
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's thread and queue, with our loop on the thread: plain functions as before, units in batches."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], name: str) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._held: _Item | None = None
+        self.waiting = 0
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Call the function with the connection, on its thread."""
+        self.waiting += 1
+        try:
+            return cast(T, await self._queue(lambda: function(self._conn)))
+        finally:
+            self.waiting -= 1
+
+    async def unit(self, change: Callable[[Tx], T]) -> T:
+        """Run the change in the next batch; returns after its commit."""
+        return cast(T, await self._queue(_Unit(change)))
+
+    def _queue(self, what: Callable[[], Any] | _Unit) -> asyncio.Future[Any]:
+        if not self._running or self._connection is None:
+            raise Busy("The server is shutting down.")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, cast(Any, what)))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            future, what = self._take()
+            if isinstance(what, _Unit):
+                self._batch(future, what)
+                continue
+            result, error = _outcome(what)
+            if future is not None:
+                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+            if _is_stop(result):
+                return
+
+    def _take(self) -> _Item:
+        held, self._held = self._held, None
+        return held or cast(_Item, self._tx.get())
+
+    def _next_unit(self) -> tuple[asyncio.Future[Any] | None, _Unit] | None:
+        """Another unit that waits already, if the next thing in the queue is one."""
+        if self._tx.empty():
+            return None
+        future, what = cast(_Item, self._tx.get())
+        if isinstance(what, _Unit):
+            return future, what
+        self._held = (future, what)
+        return None
+
+    def _batch(self, future: asyncio.Future[Any] | None, unit: _Unit) -> None:
+        """Run this unit and those that wait, commit them together, then answer them in order."""
+        end = time.monotonic() + BATCH_SECONDS
+        batch = [(future, unit)]
+        try:
+            self._begin()
+            self._run(unit, alone=True)
+            while len(batch) < BATCH_UNITS and time.monotonic() < end and (following := self._next_unit()) is not None:
+                batch.append(following)
+                self._run(following[1], alone=False)
+            self._commit()
+        except BaseException as error:  # the transaction is lost, not one unit: each runs again alone
+            self._rollback()
+            if len(batch) == 1 and not isinstance(error, _TransactionLost):
+                unit.error = error
+            else:
+                for _, one in batch:
+                    self._alone(one)
+        loop = next((one.get_loop() for one, _ in batch if one is not None), None)
+        if loop is not None:
+            loop.call_soon_threadsafe(_deliver, batch)
+
+    def _alone(self, unit: _Unit) -> None:
+        unit.error = unit.result = None
+        try:
+            self._begin()
+            self._run(unit, alone=True)
+            self._commit()
+        except _TransactionLost as lost:
+            unit.error = lost.__cause__ or lost
+        except BaseException as error:
+            self._rollback()
+            unit.error = error
+
+    def _begin(self) -> None:
+        if not self._conn.in_transaction:
+            self._conn.execute("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        if self._conn.in_transaction:
+            self._conn.execute("COMMIT")
+
+    def _rollback(self) -> None:
+        if self._conn.in_transaction:
+            self._conn.execute("ROLLBACK")
+
+    def _run(self, unit: _Unit, *, alone: bool) -> None:
+        """Run one unit; a savepoint keeps its failure from the others. Raises when the transaction itself is lost."""
+        connection = self._conn
+        self._begin()
+        if not alone:
+            connection.execute("SAVEPOINT unit")
+        unit.tx = SQLiteTx(connection)
+        try:
+            unit.result = unit.change(unit.tx)
+        except BaseException as error:
+            unit.error = error
+            unit.tx.hooks.clear()
+            if not connection.in_transaction:
+                raise _TransactionLost from error
+            if alone:
+                connection.execute("ROLLBACK")
+            else:
+                connection.execute("ROLLBACK TO unit")
+                connection.execute("RELEASE unit")
+            return
+        if not connection.in_transaction:
+            raise _TransactionLost
+        if not alone:
+            connection.execute("RELEASE unit")
+
+
+def _outcome(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    try:
+        return function(), None
+    except BaseException as error:
+        return None, error
+
+
+def _is_stop(result: Any) -> bool:
+    return result is aiosqlite.core._STOP_RUNNING_SENTINEL
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():  # its waiter was cancelled
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(_for_caller(error))
+
+
+def _deliver(batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
+    """On the loop, after the commit: hooks and answers, in the order in which the units ran."""
+    for future, unit in batch:
+        if unit.error is None and unit.tx is not None:
+            for hook in unit.tx.hooks:
+                try:
+                    hook()
+                except Exception:
+                    log.exception("a hook after a commit failed")
+        if future is not None:
+            _settle(future, unit.result, unit.error)
+
+
+def _for_caller(error: BaseException) -> BaseException:
+    """What storage trouble means to the person who asked; everything else as it is."""
+    if isinstance(error, Problem) or not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    made: Problem
+    if code == 13 or (code == 0 and "disk is full" in str(error)):  # SQLITE_FULL
+        made = StorageFull("The server's disk is full: nothing was changed.")
+    elif code in (8, 10, 14):  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN
+        log.error("the database cannot be used: %s", error)
+        made = Busy("The server's storage does not answer as it should: nothing was changed.", retry_after=5)
+    else:
+        return error
+    made.__cause__ = error
+    return made
+
+
+class SQLite(Database):
+    """The engine on one database file."""
+
+    engine = "sqlite"
+
+    def __init__(self, path: Path, *, readers: int, synchronous: str) -> None:
+        self.path = path
+        self._writer = _Connection(lambda: connect(path, read_only=False, synchronous=synchronous), "mdserver-writer")
+        self._readers = [
+            _Connection(lambda: connect(path, read_only=True), f"mdserver-reader-{n}") for n in range(readers)
+        ]
+        self._glance: sqlite3.Connection | None = None
+        self._glance_reader: SQLiteReader | None = None
+
+    @classmethod
+    async def open(cls, path: Path, *, readers: int = 2, synchronous: str = "FULL") -> SQLite:
+        """Open (and create) the database file. `synchronous` is FULL but for tests of what NORMAL loses."""
+        self = cls(path, readers=readers, synchronous=synchronous)
+        opened: list[_Connection] = []
+        try:
+            for connection in (self._writer, *self._readers):
+                await connection
+                opened.append(connection)
+            self._glance = connect(path, read_only=True)
+        except BaseException:
+            for connection in opened:
+                await connection.close()
+            raise
+        # Its only purpose is to cut a glance off: returning non-zero aborts the running statement.
+        self._glance.set_progress_handler(lambda: 1, GLANCE_STEPS)
+        self._glance_reader = SQLiteReader(self._glance)
+        return self
+
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        connection = min(self._readers, key=lambda one: one.waiting)
+        return await connection.run(lambda raw: _snapshot(raw, question))
+
+    async def glance(self, question: Callable[[Reader], T]) -> T:
+        if self._glance is None or self._glance_reader is None:
+            raise Busy("The server is shutting down.")
+        try:
+            return question(self._glance_reader)
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise _for_caller(error) from error
+        return await self.read(question)
+
+    async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
+        return await self._writer.unit(change)
+
+    async def raw(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Call a function with the writer's own connection between two batches (migrations, backup, checks)."""
+        return await self._writer.run(function)
+
+    async def close(self) -> None:
+        if self._glance is not None:
+            self._glance.close()
+            self._glance = self._glance_reader = None
+        for connection in self._readers:
+            await connection.close()
+        await self._writer.close()
+
+    @property
+    def library_version(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
+
+def _snapshot(connection: sqlite3.Connection, question: Callable[[Reader], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return question(SQLiteReader(connection))
+    finally:
+        connection.execute("COMMIT")
