@@ -78,6 +78,13 @@ class Tx(Reader):
     def after_commit(self, hook: Callable[[], None]) -> None:
         """Call the hook on the event loop once this attempt has committed; it cannot fail the unit."""
 
+    def announce(self, topic: str, key: str) -> None:
+        """Tell everybody who listens to the topic once this attempt has committed (see Database.listen)."""
+        self.after_commit(lambda: self._tell(topic, key))
+
+    _tell: Callable[[str, str], None]
+    """Given by the engine: its Database's `tell`."""
+
     @abstractmethod
     def gate(self, name: str) -> None:
         """Be alone behind this name until the commit (PostgreSQL: a session advisory lock; SQLite has one writer)."""
@@ -87,6 +94,18 @@ class Database(ABC):
     """Runs units of work. Open with the engine's own `open`, close with `close`."""
 
     engine: Engine
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Callable[[str], None]]] = {}
+
+    def listen(self, topic: str, listener: Callable[[str], None]) -> None:
+        """Call the listener on the event loop with the key of every announcement of the topic, after its commit."""
+        self._listeners.setdefault(topic, []).append(listener)
+
+    def tell(self, topic: str, key: str) -> None:
+        """Pass an announcement on. A listener's failure is logged where hooks run and reaches nobody else."""
+        for listener in self._listeners.get(topic, ()):
+            listener(key)
 
     @abstractmethod
     async def read(self, question: Callable[[Reader], T]) -> T:

@@ -92,8 +92,9 @@ class SQLiteReader(Reader):
 class SQLiteTx(SQLiteReader, Tx):
     """One unit's view of the writer; refuses statements once its transaction is gone."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, tell: Callable[[str, str], None]) -> None:
         super().__init__(connection)
+        self._tell = tell
         self.hooks: list[Callable[[], None]] = []
 
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -138,8 +139,11 @@ _Item = tuple[asyncio.Future[Any] | None, Callable[[], Any] | _Unit]
 class _Connection(aiosqlite.Connection):
     """aiosqlite's thread and queue, with our loop on the thread: plain functions as before, units in batches."""
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection], name: str) -> None:
+    def __init__(
+        self, connector: Callable[[], sqlite3.Connection], name: str, tell: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
         super().__init__(connector, iter_chunk_size=64)
+        self._tell = tell
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._held: _Item | None = None
         self.waiting = 0
@@ -241,7 +245,7 @@ class _Connection(aiosqlite.Connection):
         self._begin()
         if not alone:
             connection.execute("SAVEPOINT unit")
-        unit.tx = SQLiteTx(connection)
+        unit.tx = SQLiteTx(connection, self._tell)
         try:
             unit.result = unit.change(unit.tx)
         except BaseException as error:
@@ -317,8 +321,11 @@ class SQLite(Database):
     engine = "sqlite"
 
     def __init__(self, path: Path, *, readers: int, synchronous: str) -> None:
+        super().__init__()
         self.path = path
-        self._writer = _Connection(lambda: connect(path, read_only=False, synchronous=synchronous), "mdserver-writer")
+        self._writer = _Connection(
+            lambda: connect(path, read_only=False, synchronous=synchronous), "mdserver-writer", self.tell
+        )
         self._readers = [
             _Connection(lambda: connect(path, read_only=True), f"mdserver-reader-{n}") for n in range(readers)
         ]
