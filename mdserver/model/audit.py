@@ -1,0 +1,45 @@
+"""The audit log: who did what to which object from where; never content, never secrets. The only writer of audit."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mdserver import clock, ids
+from mdserver.store.db import Tx
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a request came from, as the audit log keeps it."""
+
+    address: str
+    request_id: str
+    device: str = ""
+
+
+COMMAND_LINE = Origin(address="local", request_id="cli", device="mdserver command line")
+
+
+def record(
+    tx: Tx,
+    origin: Origin,
+    action: str,
+    *,
+    actor_id: str | None,
+    obj: str,
+    workspace_id: str | None = None,
+    **detail: str | int | None,
+) -> None:
+    """Write one entry, in the transaction of what it tells of. `action` reads like `session.start`, `member.role`."""
+    tx.run(
+        "INSERT INTO audit (id, at, actor_id, action, object, workspace_id, address, request_id, detail)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        ids.new(),
+        clock.now(),
+        actor_id,
+        action,
+        obj,
+        workspace_id,
+        origin.address,
+        origin.request_id,
+        msgspec.json.encode(detail).decode(),
+    )

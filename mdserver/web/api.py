@@ -1,0 +1,419 @@
+"""Routes with policies, typed bodies, replies: what every handler stands on.
+
+A handler is a coroutine with type hints. Its first parameter is the request; the others are taken by name: `body` (a
+Struct read from JSON), `query` (a Struct read from the query string), and the path's own parameters (`str` ids, `int`
+numbers). What it returns is encoded: a Struct as JSON, `Reply` with status and headers, None as 204, or a ready
+response. The same hints write the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from mdserver import ids
+from mdserver.errors import (
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    Problem,
+    SignedOut,
+    TooLarge,
+    TooMuch,
+    UnsupportedMediaType,
+)
+from mdserver.model.access import Principal, Role, Scope
+from mdserver.store.db import Database, Reader
+
+from .limits import Rates, address
+
+T = TypeVar("T")
+Handler = Callable[..., Awaitable[Any]]
+Authenticate = Callable[[web.Request], Awaitable[Principal | None]]
+
+DB: web.AppKey[Database] = web.AppKey("db", Database)
+LIMITS: web.AppKey[Limits] = web.AppKey("limits")
+RATES: web.AppKey[Rates] = web.AppKey("rates", Rates)
+AUTHENTICATE: web.AppKey[Authenticate] = web.AppKey("authenticate")
+ROUTES: web.AppKey[list[Route]] = web.AppKey("routes", list)
+BASE_PATH: web.AppKey[str] = web.AppKey("base_path", str)
+PUBLIC_URL: web.AppKey[str] = web.AppKey("public_url", str)
+
+_encode = msgspec.json.Encoder().encode
+_RECENT = "recent sign-in"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a request may weigh (bytes), how long its body may take (seconds), how old a sign-in is recent (ms)."""
+
+    json_body: int = 1 << 20
+    document: int = 20 << 20
+    body_seconds: int = 60
+    recent_sign_in: int = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may come in. `check` raises what a caller who lacks the role hears, before a bad body is complained of.
+
+    `of` names what `{id}` is ("workspace", "document" …) and `need` the role there; the authorisation matrix is
+    generated from them.
+    """
+
+    name: str
+    of: str = ""
+    need: Role | None = None
+    check: Callable[[Reader, Principal, Mapping[str, str]], object] | None = None
+
+
+OPEN = Policy("open")
+SIGNED_IN = Policy("signed in")
+RECENT = Policy(_RECENT)
+
+
+class Reply(Generic[T]):
+    """An answer with more than a body."""
+
+    __slots__ = ("headers", "status", "value")
+
+    def __init__(self, value: T, *, status: int = 0, etag: str | None = None, headers: dict[str, str] | None = None):
+        self.value = value
+        self.status = status
+        self.headers = headers or {}
+        if etag is not None:
+            self.headers["ETag"] = etag
+
+
+@dataclass(slots=True)
+class Route:
+    """One registered handler, with all that the router, the documents and the tests need to know of it."""
+
+    method: str
+    path: str
+    handler: Handler
+    policy: Policy
+    status: int
+    scope: Scope
+    rate: str
+    body: type[msgspec.Struct] | None
+    markdown: bool
+    large: bool
+    query: type[msgspec.Struct] | None
+    parameters: dict[str, type]
+    answer: Any
+    produces: tuple[str, ...]
+    creates: bool
+    condition: bool
+    noun: str
+    summary: str
+    description: str = ""
+    operation: str = ""
+    run: Callable[[web.Request], Awaitable[web.StreamResponse]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run = _runner(self)
+
+
+class Routes:
+    """The routes of one resource. `prefix` stands before every path; `/api/v1` unless said otherwise."""
+
+    def __init__(self, noun: str, prefix: str = "/api/v1") -> None:
+        self.noun = noun
+        self.prefix = prefix
+        self.all: list[Route] = []
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        policy: Policy,
+        status: int = 200,
+        scope: Scope | None = None,
+        rate: str | None = None,
+        markdown: bool = False,
+        large: bool = False,
+        produces: tuple[str, ...] = ("application/json",),
+        creates: bool = False,
+        condition: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Register a handler. There is no default policy: a route without one cannot exist.
+
+        `markdown`: the body may also be text/markdown (its Struct then has `content`); `large`: up to the document
+        limit; `creates`: takes an Idempotency-Key; `condition`: takes If-Match; `scope`, `rate`: when other than the
+        method says.
+        """
+        if not isinstance(policy, Policy):
+            raise TypeError(f"{method} {path} needs a Policy")
+        reads = method == "GET"
+        if scope is None:
+            scope = "read" if reads else "admin" if policy.need in ("admin", "owner") else "write"
+
+        def register(handler: Handler) -> Handler:
+            hints = typing.get_type_hints(handler, include_extras=True)
+            names = re.findall(r"{(\w+)[^}]*}", self.prefix + path)
+            taken = list(inspect.signature(handler).parameters)[1:]
+            if unknown := [one for one in taken if one not in (*names, "body", "query")]:
+                raise TypeError(f"{handler.__name__} takes {unknown}, which {path} does not give")
+            doc = inspect.getdoc(handler) or ""
+            if not doc:
+                raise TypeError(f"{handler.__name__} has no docstring: it is the route's description")
+            summary, _, description = doc.partition("\n")
+            self.all.append(
+                Route(
+                    method=method,
+                    path=self.prefix + path,
+                    handler=handler,
+                    policy=policy,
+                    status=status,
+                    scope=scope,
+                    rate=rate or ("reads" if reads else "writes"),
+                    body=hints.get("body"),
+                    markdown=markdown,
+                    large=large,
+                    query=hints.get("query"),
+                    parameters={one: hints[one] for one in names},
+                    answer=hints.get("return"),
+                    produces=produces,
+                    creates=creates,
+                    condition=condition,
+                    noun=self.noun,
+                    summary=summary.rstrip("."),
+                    description=description.strip(),
+                    operation=f"{self.noun}.{handler.__name__}",
+                )
+            )
+            return handler
+
+        return register
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        return self.add("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        return self.add("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        return self.add("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        return self.add("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        return self.add("DELETE", path, **{"status": 204, **options})
+
+
+def mount(app: web.Application, routes: list[Route]) -> None:
+    """Put the routes into the application's router, under its base path. HEAD stands wherever GET does."""
+    base = app[BASE_PATH]
+    seen: set[tuple[str, str]] = set()
+    for route in routes:
+        if (route.method, route.path) in seen:
+            raise TypeError(f"{route.method} {route.path} is registered twice")
+        seen.add((route.method, route.path))
+        if route.method == "GET":
+            app.router.add_get(base + route.path, route.run, allow_head=True)
+        else:
+            app.router.add_route(route.method, base + route.path, route.run)
+    app[ROUTES] = routes
+
+
+def me(request: web.Request) -> Principal:
+    """Who asks. Only behind a policy other than OPEN."""
+    return typing.cast(Principal, request["me"])
+
+
+def maybe_me(request: web.Request) -> Principal | None:
+    """Who asks, where anonymous callers are welcome too."""
+    return typing.cast("Principal | None", request.get("me"))
+
+
+def link(request: web.Request, path: str) -> str:
+    """The path as clients of this server see it, base path included."""
+    return request.app[BASE_PATH] + path
+
+
+def _runner(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """One coroutine per route that does all that does not depend on the handler."""
+    handler, policy, status = route.handler, route.policy, route.status
+    converters = [(name, kind is int) for name, kind in route.parameters.items()]
+    body, query = route.body, route.query
+    is_open, is_recent, scope, rate = policy is OPEN, policy.name == _RECENT, route.scope, route.rate
+
+    async def run(request: web.Request) -> web.StreamResponse:
+        app = request.app
+        principal = await app[AUTHENTICATE](request)
+        if principal is None:
+            if not is_open:
+                raise SignedOut
+            app[RATES].spend(request, rate, address(request))
+        else:
+            request["me"] = principal
+            if not is_open and scope not in principal.scopes:
+                raise Forbidden(f"This token lacks the scope {scope!r}.", needed_scope=scope)
+            if is_recent:
+                _require_recent(principal, app[LIMITS].recent_sign_in)
+            app[RATES].spend(request, rate, principal.user_id)
+        arguments: dict[str, Any] = {}
+        for name, is_number in converters:
+            arguments[name] = _parameter(request.match_info[name], name, is_number)
+        if query is not None:
+            arguments["query"] = read_query(request, query)
+        if body is not None:
+            arguments["body"] = await _body(request, route, principal)
+        return respond(await handler(request, **arguments), status)
+
+    return run
+
+
+def _require_recent(principal: Principal, window: int) -> None:
+    from mdserver import clock
+
+    if principal.kind == "token":
+        raise Forbidden("A personal token cannot do this: sign in.", slug="recent-sign-in-required")
+    if clock.now() - principal.authenticated_at > window:
+        raise Forbidden("Sign in again first.", slug="recent-sign-in-required")
+
+
+def _parameter(text: str, name: str, is_number: bool) -> str | int:
+    if is_number:
+        if not text.isascii() or not text.isdigit() or len(text) > 15:
+            raise NotFound(f"There is no {name} {text[:40]!r}.")
+        return int(text)
+    if name == "id" and not ids.is_id(text):
+        raise NotFound("There is no such object, or you cannot see it.")
+    if "\0" in text:
+        raise NotFound("There is no such object.")
+    return text
+
+
+def respond(value: Any, status: int = 200) -> web.StreamResponse:
+    """A handler's value as a response."""
+    headers: dict[str, str]
+    if isinstance(value, web.StreamResponse):
+        return value
+    if isinstance(value, Reply):
+        headers, status, value = value.headers, value.status or status, value.value
+    else:
+        headers = {}
+    if value is None:
+        return web.Response(status=204 if status == 200 else status, headers=headers)
+    headers["Content-Type"] = "application/json"
+    return web.Response(body=_encode(value), status=status, headers=headers)
+
+
+async def _body(request: web.Request, route: Route, principal: Principal | None) -> msgspec.Struct:
+    """The body as its Struct. A caller without the role hears of that rather than of the body's faults."""
+    judge = route.policy.check
+
+    async def judged() -> None:
+        if judge is not None and principal is not None:
+            await request.app[DB].glance(lambda db: judge(db, principal, request.match_info))
+
+    assert route.body is not None
+    if route.large:
+        await judged()
+    try:
+        return await _read_body(request, route, route.body)
+    except Problem:
+        await judged()
+        raise
+
+
+async def _read_body(request: web.Request, route: Route, kind: type[msgspec.Struct]) -> msgspec.Struct:
+    limits = request.app[LIMITS]
+    limit = limits.document + limits.json_body if route.large else limits.json_body
+    media = request.content_type
+    as_markdown = route.markdown and media in ("text/markdown", "text/plain")
+    if not as_markdown and media != "application/json" and not media.endswith("+json"):
+        given = request.headers.get("Content-Type", "none")[:80]
+        wanted = "application/json" + (" or text/markdown" if route.markdown else "")
+        raise UnsupportedMediaType(f"The body must be {wanted}; its Content-Type is {given}.")
+    data = await read_limited(request, limit)
+    if not as_markdown:
+        return decode(data, kind)
+    try:
+        return kind(content=data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Malformed(f"The text is not valid UTF-8 (byte {error.start}).") from error
+
+
+async def read_limited(request: web.Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes (after decompression), within the time that a body may take."""
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"The body may have {limit} bytes.", limit=limit)
+    data = bytearray()
+    try:
+        async with asyncio.timeout(request.app[LIMITS].body_seconds):
+            async for chunk in request.content.iter_any():
+                data += chunk
+                if len(data) > limit:
+                    raise TooLarge(f"The body may have {limit} bytes.", limit=limit)
+    except TimeoutError as error:
+        raise TooMuch("The body took too long to arrive.", retry_after=5) from error
+    except web.RequestPayloadError as error:
+        raise Malformed("The body ended early or could not be decompressed.") from error
+    return bytes(data)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Strict JSON into a Struct. Malformed (400) when it is not JSON, Invalid (422) with a pointer when it is wrong."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"The body is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise Malformed("The JSON is nested too deeply.") from error
+
+
+_AT = re.compile(r"(?s)(.*?)(?: - at `(key in )?\$(.*?)`)?")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+def _invalid(message: str) -> Invalid:
+    """msgspec's words and path → ours with a JSON Pointer (RFC 6901)."""
+    matched = _AT.fullmatch(message)
+    what, path = (matched[1], matched[3] or "") if matched else (message, "")
+    pointer = "".join("/" + one.strip(".").replace("...", "*") for one in re.findall(r"\.[^.\[]+|\[[^\]]*\]", path))
+    pointer = re.sub(r"\[([^\]]*)\]", r"\1", pointer)
+    if unknown := _UNKNOWN.fullmatch(what):
+        name = unknown[1][:100]
+        return Invalid(f"There is no field {name!r} here.", pointer=f"{pointer}/{_escaped(name)}")
+    return Invalid(what[:300] + ".", pointer=pointer)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def read_query(request: web.Request, kind: type[T]) -> T:
+    """The query string as a Struct: unknown, repeated or wrong parameters are Malformed (400)."""
+    given: dict[str, Any] = {}
+    for name, value in request.query.items():
+        if name in given:
+            raise Malformed(f"The parameter {name[:40]!r} stands twice.")
+        if "\0" in value or (not value.isprintable() and "\n" in value):
+            raise Malformed(f"The parameter {name[:40]!r} holds a control character.")
+        given[name] = value
+    known = {one.encode_name for one in msgspec.structs.fields(kind)}  # type: ignore[arg-type] # a Struct by contract
+    for name in given:
+        if name not in known:
+            listed = ", ".join(sorted(known))
+            raise Malformed(f"There is no parameter {name[:40]!r} here; known: {listed}.")
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        matched = _AT.fullmatch(str(error))
+        name = (matched[3] or "").strip(".") if matched else ""
+        raise Malformed(f"The parameter {name!r} is not right: {matched[1] if matched else error}.") from error

@@ -1,0 +1,133 @@
+"""The request boundary: every answer leaves here, with its id and headers, and every failure as an RFC 9457 problem."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgspec
+from aiohttp import web
+
+from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, SignedOut, TooLarge
+
+from .api import BASE_PATH, PUBLIC_URL
+from .limits import PROXIES
+from .log import REQUEST_LOG
+
+log = logging.getLogger("mdserver.web")
+
+ORIGINS: web.AppKey[frozenset[str]] = web.AppKey("origins", frozenset)
+STOPPING: web.AppKey[list[bool]] = web.AppKey("stopping", list)
+
+EXPOSED = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-MDServer, X-Request-Id"
+_SECRET_PATH = re.compile(r"(/invitations/)[^/]+")
+
+_ids = itertools.count(1)
+_run = secrets.token_hex(5)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Outermost: nothing passes here but answers."""
+    started = time.perf_counter()
+    app = request.app
+    request_id = f"{_run}-{next(_ids):x}"
+    given = request.headers.get("X-Request-Id")
+    if given is not None and app[PROXIES] and _REQUEST_ID.fullmatch(given):
+        request_id = given
+    request["id"] = request_id
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = problem_response(request, problem)
+    except web.HTTPException as error:
+        response = _from_aiohttp(request, error)
+    except Exception:
+        log.exception("a request failed", extra={"request_id": request_id, "route": _route(request)})
+        response = problem_response(request, Problem("Something broke in the server; it was logged."))
+    headers = response.headers
+    if not response.prepared:
+        headers["X-Request-Id"] = request_id
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers.setdefault("Cache-Control", "private, no-cache")
+        if rate := request.get("rate"):
+            headers["RateLimit-Policy"], headers["RateLimit"] = rate
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            headers.add("Vary", "Origin")
+            if origin in app[ORIGINS]:
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Expose-Headers"] = EXPOSED
+        if app[PUBLIC_URL].startswith("https:"):
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+    app[REQUEST_LOG].write(request, response, request_id, time.perf_counter() - started, safe_path(request.path))
+    return response
+
+
+def safe_path(path: str) -> str:
+    """The path for logs and problems: secrets that stand in it are cut out."""
+    return _SECRET_PATH.sub(r"\1…", path) if "/invitations/" in path else path
+
+
+def problem_response(request: web.Request, problem: Problem) -> web.Response:
+    """The problem as application/problem+json."""
+    body = {
+        "type": f"{request.app[PUBLIC_URL]}{request.app[BASE_PATH]}/problems/{problem.slug}",
+        "title": SLUGS[problem.slug][0],
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": safe_path(request.path),
+        "request_id": request["id"],
+        **problem.extra,
+    }
+    headers = {**problem.headers, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
+    return web.Response(body=msgspec.json.encode(body), status=problem.status, headers=headers)
+
+
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
+    """The router's and aiohttp's own answers as ours."""
+    if error.status < 400:
+        response = web.Response(status=error.status, headers=error.headers)
+        response.headers.pop("Content-Type", None)
+        return response
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = error.allowed_methods | {"OPTIONS"}
+        if request.method == "OPTIONS":
+            return _options(request, allowed)
+        problem: Problem = MethodNotAllowed(f"{request.method} is not taken here.")
+        problem.headers["Allow"] = ", ".join(sorted(allowed))
+    elif error.status == 404:
+        problem = NotFound("There is nothing at this address.")
+    elif error.status == 401:
+        problem = SignedOut()
+    elif error.status == 413:
+        problem = TooLarge("The body is too large.")
+    else:
+        log.warning("aiohttp answered %s for %s", error.status, _route(request))
+        problem = NotFound("There is nothing at this address.")
+    return problem_response(request, problem)
+
+
+def _options(request: web.Request, allowed: Iterable[str]) -> web.Response:
+    """OPTIONS of a known address, CORS preflight included (Fetch §3.2.2)."""
+    methods = ", ".join(sorted(allowed))
+    headers = {"Allow": methods}
+    if request.headers.get("Origin") in request.app[ORIGINS] and "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = methods
+        headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+        headers["Access-Control-Max-Age"] = "7200"
+    return web.Response(status=204, headers=headers)
+
+
+def _route(request: web.Request) -> str:
+    """Method and route pattern: enough to find the handler, without what the client wrote."""
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource else '?'}"

@@ -1,0 +1,50 @@
+"""Idempotency-Key: a creating POST that is sent again is answered alike, without a second effect."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from mdserver.errors import Malformed
+from mdserver.model import idempotency
+from mdserver.store.db import Tx
+
+from .api import DB, me
+
+T = TypeVar("T")
+
+
+async def once(
+    request: web.Request,
+    create: Callable[[Tx], T],
+    *,
+    again: Callable[[Tx, str], T] | None,
+    result: Callable[[T], str],
+    body: msgspec.Struct | None = None,
+) -> T:
+    """Run `create` as a unit of work, or, when this key has created already, `again` with the id of what it made.
+
+    `again` authorises anew; None means that the first answer held a secret, which is not shown twice (Conflict).
+    `result` gives the id to remember. Without the header it is a plain write.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return await request.app[DB].write(create)
+    if not key.isascii() or not key.isprintable() or not 1 <= len(key.strip('"')) <= 200:
+        raise Malformed("Idempotency-Key must be 1 to 200 printable ASCII characters.")
+    principal = me(request)
+    fingerprint = hashlib.sha256(f"{request.method} {request.path}\n".encode() + msgspec.json.encode(body)).digest()
+
+    def change(tx: Tx) -> T:
+        made = idempotency.find(tx, principal.user_id, key, fingerprint)
+        if made is not None:
+            return idempotency.repeat(tx, made, again)
+        created = create(tx)
+        idempotency.remember(tx, principal.user_id, key, fingerprint, result_id=result(created))
+        return created
+
+    return await request.app[DB].write(change)
