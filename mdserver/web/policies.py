@@ -1,0 +1,21 @@
+"""Who may come in by role: policies for what `{id}` in a path names, judged before a bad body is complained of."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from mdserver.model import workspaces
+from mdserver.model.access import Role
+
+from .api import Policy
+
+
+@cache
+def workspace(need: Role) -> Policy:
+    """Members of the workspace `{id}` whose role is at least that."""
+    return Policy(
+        f"workspace {need}",
+        of="workspace",
+        need=need,
+        check=lambda db, me, parameters: workspaces.enter(db, me, parameters["id"], need=need),
+    )
