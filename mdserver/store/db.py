@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -26,6 +26,10 @@ class GateNeeded(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class Unusable(Exception):
+    """The database cannot be used as it is; the text says what to do. Met at start, not by callers of a request."""
 
 
 class Reader(ABC):
@@ -60,7 +64,8 @@ class Reader(ABC):
 
     def column(self, kind: type[T], sql: str, *values: Value) -> list[T]:
         """The first column of every row."""
-        return [one[0] for one in self._fetch(sql, values)[1]]
+        found = [one[0] for one in self._fetch(sql, values)[1]]
+        return [cast(T, bool(one)) for one in found] if kind is bool else found
 
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
         """Every row as a plain tuple, in the order of the SELECT."""

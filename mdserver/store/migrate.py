@@ -1,6 +1,7 @@
 """Numbered migrations, each once: all pending ones in one transaction, after a copy of the SQLite file.
 
-`NNNN_name.sql` is for both engines, `NNNN_name.sqlite.sql` and `.postgres.sql` stand where the engines truly differ.
+`NNNN_name.sql` is for both engines and written for SQLite (translate.py tells PostgreSQL); `NNNN_name.sqlite.sql` and
+`.postgres.sql` stand where the engines truly differ, and run as they are after the common file of that number.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mdserver import clock
 
+from .db import Unusable
+from .translate import for_postgres, tokens
+
 if TYPE_CHECKING:
     from .db import Engine
+    from .postgres import Postgres
     from .sqlite import SQLite
 
 LEDGER = (
@@ -34,35 +39,44 @@ class Migration(NamedTuple):
     statements: list[str]
 
 
-class SchemaError(Exception):
+class SchemaError(Unusable):
     """The database cannot be brought to this program's schema; the text says what to do."""
 
 
 def known(engine: Engine) -> list[Migration]:
     """Every migration that this program carries for the engine, in order of number."""
-    found: dict[int, Migration] = {}
+    found: dict[int, list[tuple[str, str, str]]] = {}
     for entry in resources.files("mdserver.store").joinpath("migrations").iterdir():
         matched = _NAME.fullmatch(entry.name)
         if matched is None or matched[3] not in (None, engine):
             continue
-        number = int(matched[1])
-        text = entry.read_text(encoding="utf-8")
-        earlier = found.get(number)
-        parts = [*(earlier.statements if earlier else []), *statements(text)]
-        found[number] = Migration(number, matched[2], parts)
-    return [found[number] for number in sorted(found)]
+        found.setdefault(int(matched[1]), []).append((matched[3] or "", matched[2], entry.read_text(encoding="utf-8")))
+    made: list[Migration] = []
+    for number, files in sorted(found.items()):
+        parts: list[str] = []
+        for own, _, text in sorted(files):  # the common file has no engine in its name and comes first
+            split = statements(text, own or "sqlite")
+            parts += map(for_postgres, split) if engine == "postgres" and not own else split
+        made.append(Migration(number, files[0][1], parts))
+    return made
 
 
-def statements(script: str) -> Iterator[str]:
-    """The single statements of a script; triggers with inner semicolons stay whole."""
+def statements(script: str, engine: str = "sqlite") -> Iterator[str]:
+    """The single statements of a script; strings, comments, triggers and function bodies stay whole."""
     held = ""
-    for line in script.splitlines(keepends=True):
-        if not held.strip() and line.lstrip().startswith("--"):
-            continue
-        held += line
-        if line.rstrip().endswith(";") and sqlite3.complete_statement(held):
-            yield held.strip().rstrip(";")
+    silent = True
+    for token in tokens(script):
+        held += token.text
+        if token.text == ";":
+            # SQLite's triggers hold statements; PostgreSQL's functions hold them between dollar quotes, one token here.
+            if silent or engine == "postgres" or sqlite3.complete_statement(held):
+                if not silent:
+                    yield held.strip().removesuffix(";").rstrip()
+                held, silent = "", True
+        elif silent and token.silent:
             held = ""
+        else:
+            silent = False
     if held.strip():
         raise SchemaError(f"a migration ends inside a statement: {held.strip()[:80]}")
 
@@ -94,19 +108,51 @@ async def migrate_sqlite(
         if not todo:
             return [], None
         copy = _copy(connection, backups, max(applied)) if applied else None
-        connection.execute("BEGIN IMMEDIATE")
+        # A table that is rebuilt is dropped first: enforced foreign keys would delete what refers to it. (No effect
+        # inside a transaction, therefore here.)
+        connection.execute("PRAGMA foreign_keys=OFF")
         try:
+            connection.execute("BEGIN IMMEDIATE")
             connection.execute(LEDGER)
             apply(todo, lambda sql: connection.execute(sql).fetchall())
             broken = connection.execute("PRAGMA foreign_key_check").fetchall()
             if broken:
-                raise SchemaError(f"a migration left {len(broken)} broken references; nothing was changed.")
+                raise SchemaError(
+                    f"A migration left {len(broken)} broken references. The database is as it was before."
+                )
             connection.execute("COMMIT")
-        except BaseException:
+        finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise
+            connection.execute("PRAGMA foreign_keys=ON")
         return todo, copy
+
+    return await database.raw(work)
+
+
+async def migrate_postgres(database: Postgres, *, migrations: list[Migration] | None = None) -> list[Migration]:
+    """Bring a PostgreSQL database up to date; → what was applied.
+
+    All pending migrations are one transaction: a failing one leaves everything as it was. SchemaError says why. A
+    second process that migrates at the same time waits for the first and finds nothing to do.
+    """
+    from . import postgres
+
+    steps = known("postgres") if migrations is None else migrations
+
+    def work(connection: postgres.Connection) -> list[Migration]:
+        connection.execute("SET lock_timeout = '60s'")
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock($1)", (postgres.lock_key("mdserver: migrations"),))
+            exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+            applied: dict[int, str] = {}
+            if exists and exists[0]:
+                applied = dict(connection.execute("SELECT number, name FROM schema_migrations").fetchall())
+            todo = pending(applied, steps)
+            if todo:
+                connection.execute(for_postgres(LEDGER).encode())
+                apply(todo, lambda sql: connection.execute(sql.encode()))
+        return todo
 
     return await database.raw(work)
 
@@ -139,10 +185,10 @@ def _copy(connection: sqlite3.Connection, backups: Path, schema: int) -> Path:
     target = backups / f"before-upgrade-from-schema-{schema:04d}-{stamp}.sqlite3"
     partial = target.with_suffix(".partial")
     partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # closed to others from its first byte on
     connection.execute("VACUUM INTO ?", (str(partial),))
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
-    partial.chmod(0o600)
     partial.replace(target)
     directory = os.open(backups, os.O_RDONLY)
     try:
