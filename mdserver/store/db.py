@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
 from . import rows
+from .answers import run_hooks
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -108,9 +110,8 @@ class Database(ABC):
         self._listeners.setdefault(topic, []).append(listener)
 
     def tell(self, topic: str, key: str) -> None:
-        """Pass an announcement on. A listener's failure is logged where hooks run and reaches nobody else."""
-        for listener in self._listeners.get(topic, ()):
-            listener(key)
+        """Pass an announcement on. A listener's failure is logged and reaches nobody else."""
+        run_hooks(partial(listener, key) for listener in self._listeners.get(topic, ()))
 
     @abstractmethod
     async def read(self, question: Callable[[Reader], T]) -> T:

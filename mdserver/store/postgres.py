@@ -136,8 +136,9 @@ class PostgresReader(Reader):
 class PostgresTx(PostgresReader, Tx):
     """One attempt of one unit."""
 
-    def __init__(self, connection: Connection, gates: set[str]) -> None:
+    def __init__(self, connection: Connection, gates: set[str], tell: Callable[[str, str], None]) -> None:
         super().__init__(connection)
+        self._tell = tell
         self.hooks: list[Callable[[], None]] = []
         self.needed: str | None = None
         self.failure: psycopg.Error | None = None
@@ -328,6 +329,7 @@ class Postgres(Database):
     _reading: ClassVar[bytes] = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
     def __init__(self, dsn: str, *, connections: int, version: str) -> None:
+        super().__init__()
         self._dsn = dsn
         self._version = version
         self._keeper: _Keeper | None = None
@@ -452,7 +454,7 @@ class Postgres(Database):
             begun = connection.execute(self._writing, prepare=False)
             begun.nextset()
             transaction = str(cast(tuple[Any, ...], begun.fetchone())[0])
-            tx = PostgresTx(connection, unit.gates)
+            tx = PostgresTx(connection, unit.gates, self.tell)
             unit.result = _run(tx, unit.change)
             unit.hooks = tx.hooks
             _commit(connection, transaction)

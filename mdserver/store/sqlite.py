@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -21,7 +19,9 @@ import aiosqlite
 
 from mdserver.errors import Busy, Problem, StorageFull
 
-from .db import Database, Reader, Tx, Value
+from .answers import hand_over, run_hooks, settle
+from .db import Database, Reader, Tx, Unusable, Value
+from .translate import for_sqlite
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,13 +39,15 @@ BATCH_SECONDS = 0.005
 GLANCE_STEPS = 20_000
 """Virtual machine steps after which a glance is given up on the loop (about a millisecond)."""
 
-_NUMBERED = re.compile(r"\$(\d+)")
+# SQLite's primary result codes.
+_READ_ONLY, _INTERRUPTED, _FULL = 8, 9, 13
+_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED: another program holds the file
+_STORAGE = (8, 10, 14)  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN
 
 
-@lru_cache(maxsize=2048)
-def translate(sql: str) -> str:
-    """`$1` → `?1`: SQLite takes `$1` for a name, not a number."""
-    return _NUMBERED.sub(r"?\1", sql)
+def corrupts_wal(version: tuple[int, int, int] | None = None) -> bool:
+    """Whether a version (by default the one in use) can corrupt a WAL database that two connections write at once."""
+    return (3, 7, 0) <= (version or sqlite3.sqlite_version_info) <= (3, 51, 2)
 
 
 def connect(path: Path, *, read_only: bool, synchronous: str = "FULL") -> sqlite3.Connection:
@@ -84,26 +86,36 @@ class SQLiteReader(Reader):
         self._connection = connection
 
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        cursor = self._connection.execute(translate(sql), values)
+        cursor = self._connection.execute(for_sqlite(sql), values)
         found = cursor.fetchall()
         return tuple([one[0] for one in cursor.description or ()]), found
 
 
 class SQLiteTx(SQLiteReader, Tx):
-    """One unit's view of the writer; refuses statements once its transaction is gone."""
+    """One attempt of one unit; refuses statements once one has failed or the transaction is gone."""
 
     def __init__(self, connection: sqlite3.Connection, tell: Callable[[str, str], None]) -> None:
         super().__init__(connection)
         self._tell = tell
         self.hooks: list[Callable[[], None]] = []
+        self.failure: sqlite3.Error | None = None
+        self.ended = False
 
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         self._check()
-        return super()._fetch(sql, values)
+        try:
+            return super()._fetch(sql, values)
+        except sqlite3.Error as error:
+            self.failure = error
+            raise
 
     def run(self, sql: str, *values: Value) -> int:
         self._check()
-        return self._connection.execute(translate(sql), values).rowcount
+        try:
+            return self._connection.execute(for_sqlite(sql), values).rowcount
+        except sqlite3.Error as error:
+            self.failure = error
+            raise
 
     def after_commit(self, hook: Callable[[], None]) -> None:
         self.hooks.append(hook)
@@ -112,6 +124,10 @@ class SQLiteTx(SQLiteReader, Tx):
         """There is one writer: every unit is alone."""
 
     def _check(self) -> None:
+        if self.ended:  # the connection belongs to the next unit
+            raise RuntimeError("a unit's tx was used after the unit's end")
+        if self.failure is not None:  # SQLite could go on after most failures, PostgreSQL cannot: one rule for both
+            raise self.failure
         # SQLITE_FULL, SQLITE_IOERR and their like roll the whole transaction back under the unit's feet.
         if not self._connection.in_transaction:
             raise _TransactionLost
@@ -140,10 +156,11 @@ class _Connection(aiosqlite.Connection):
     """aiosqlite's thread and queue, with our loop on the thread: plain functions as before, units in batches."""
 
     def __init__(
-        self, connector: Callable[[], sqlite3.Connection], name: str, tell: Callable[[str, str], None] = lambda *_: None
+        self, connector: Callable[[], sqlite3.Connection], name: str, tell: Callable[[str, str], None] | None = None
     ) -> None:
         super().__init__(connector, iter_chunk_size=64)
-        self._tell = tell
+        self._tell = tell or (lambda topic, key: None)
+        self._reading = tell is None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._held: _Item | None = None
         self.waiting = 0
@@ -160,6 +177,24 @@ class _Connection(aiosqlite.Connection):
         """Run the change in the next batch; returns after its commit."""
         return cast(T, await self._queue(_Unit(change)))
 
+    async def close(self) -> None:
+        """Finish what is queued, then end the thread and close the connection."""
+        if not self._running or self._connection is None:
+            return
+        self._running = False
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, self._last))
+        await future
+        self._thread.join()
+
+    def _last(self) -> Any:
+        connection, self._connection = self._conn, None
+        try:
+            connection.close()
+        except sqlite3.Error:
+            log.exception("closing the database failed")
+        return aiosqlite.core._STOP_RUNNING_SENTINEL
+
     def _queue(self, what: Callable[[], Any] | _Unit) -> asyncio.Future[Any]:
         if not self._running or self._connection is None:
             raise Busy("The server is shutting down.")
@@ -175,7 +210,8 @@ class _Connection(aiosqlite.Connection):
                 continue
             result, error = _outcome(what)
             if future is not None:
-                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+                error = error and _for_caller(error, reading=self._reading)
+                hand_over(future.get_loop(), settle, future, result, error)
             if _is_stop(result):
                 return
 
@@ -198,34 +234,28 @@ class _Connection(aiosqlite.Connection):
         end = time.monotonic() + BATCH_SECONDS
         batch = [(future, unit)]
         try:
-            self._begin()
             self._run(unit, alone=True)
             while len(batch) < BATCH_UNITS and time.monotonic() < end and (following := self._next_unit()) is not None:
                 batch.append(following)
                 self._run(following[1], alone=False)
             self._commit()
-        except BaseException as error:  # the transaction is lost, not one unit: each runs again alone
+        except BaseException as error:  # the transaction is lost, not one unit
             self._rollback()
-            if len(batch) == 1 and not isinstance(error, _TransactionLost):
-                unit.error = error
-            else:
+            if len(batch) == 1:
+                unit.error = _cause(error)
+            else:  # also those that had failed: what made them fail may be undone
                 for _, one in batch:
                     self._alone(one)
-        loop = next((one.get_loop() for one, _ in batch if one is not None), None)
-        if loop is not None:
-            loop.call_soon_threadsafe(_deliver, batch)
+        _answer(batch)
 
     def _alone(self, unit: _Unit) -> None:
         unit.error = unit.result = None
         try:
-            self._begin()
             self._run(unit, alone=True)
             self._commit()
-        except _TransactionLost as lost:
-            unit.error = lost.__cause__ or lost
         except BaseException as error:
             self._rollback()
-            unit.error = error
+            unit.error = _cause(error)
 
     def _begin(self) -> None:
         if not self._conn.in_transaction:
@@ -236,8 +266,11 @@ class _Connection(aiosqlite.Connection):
             self._conn.execute("COMMIT")
 
     def _rollback(self) -> None:
-        if self._conn.in_transaction:
-            self._conn.execute("ROLLBACK")
+        try:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+        except sqlite3.Error:  # the thread must live to answer; the next BEGIN tells whether the file can be used
+            log.exception("a rollback failed")
 
     def _run(self, unit: _Unit, *, alone: bool) -> None:
         """Run one unit; a savepoint keeps its failure from the others. Raises when the transaction itself is lost."""
@@ -245,24 +278,32 @@ class _Connection(aiosqlite.Connection):
         self._begin()
         if not alone:
             connection.execute("SAVEPOINT unit")
-        unit.tx = SQLiteTx(connection, self._tell)
+        unit.tx = tx = SQLiteTx(connection, self._tell)
         try:
-            unit.result = unit.change(unit.tx)
+            unit.result = unit.change(tx)
+            if tx.failure is not None:
+                raise tx.failure
         except BaseException as error:
-            unit.error = error
-            unit.tx.hooks.clear()
+            # Trouble with the storage goes before what the unit says of it.
+            unit.error = tx.failure if tx.failure is not None and _code(tx.failure) in (_FULL, *_STORAGE) else error
             if not connection.in_transaction:
-                raise _TransactionLost from error
+                raise _TransactionLost from unit.error
             if alone:
                 connection.execute("ROLLBACK")
             else:
                 connection.execute("ROLLBACK TO unit")
                 connection.execute("RELEASE unit")
             return
+        finally:
+            tx.ended = True
         if not connection.in_transaction:
             raise _TransactionLost
         if not alone:
             connection.execute("RELEASE unit")
+
+
+def _cause(error: BaseException) -> BaseException:
+    return (error.__cause__ or error) if isinstance(error, _TransactionLost) else error
 
 
 def _outcome(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -276,39 +317,39 @@ def _is_stop(result: Any) -> bool:
     return result is aiosqlite.core._STOP_RUNNING_SENTINEL
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():  # its waiter was cancelled
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(_for_caller(error))
+def _answer(batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
+    """Hand the units to the loop (one call for all: a batch has one loop, but in tests)."""
+    waiting = [(future, unit) for future, unit in batch if future is not None]
+    for loop in dict.fromkeys(future.get_loop() for future, _ in waiting):
+        hand_over(loop, _deliver, [(future, unit) for future, unit in waiting if future.get_loop() is loop])
 
 
-def _deliver(batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
+def _deliver(batch: list[tuple[asyncio.Future[Any], _Unit]]) -> None:
     """On the loop, after the commit: hooks and answers, in the order in which the units ran."""
     for future, unit in batch:
         if unit.error is None and unit.tx is not None:
-            for hook in unit.tx.hooks:
-                try:
-                    hook()
-                except Exception:
-                    log.exception("a hook after a commit failed")
-        if future is not None:
-            _settle(future, unit.result, unit.error)
+            run_hooks(unit.tx.hooks)
+        settle(future, unit.result, unit.error and _for_caller(unit.error))
 
 
-def _for_caller(error: BaseException) -> BaseException:
+def _code(error: BaseException) -> int:
+    return cast(int, getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _for_caller(error: BaseException, *, reading: bool = False) -> BaseException:
     """What storage trouble means to the person who asked; everything else as it is."""
-    if isinstance(error, Problem) or not isinstance(error, sqlite3.Error):
+    code = _code(error)
+    if reading and code == _READ_ONLY:  # a question that tries to write is a mistake of ours
         return error
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     made: Problem
-    if code == 13 or (code == 0 and "disk is full" in str(error)):  # SQLITE_FULL
+    if code == _FULL:
         made = StorageFull("The server's disk is full: nothing was changed.")
-    elif code in (8, 10, 14):  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN
+    elif code in _STORAGE:
         log.error("the database cannot be used: %s", error)
         made = Busy("The server's storage does not answer as it should: nothing was changed.", retry_after=5)
+    elif code in _BUSY:
+        log.error("another program holds the database: %s", error)
+        made = Busy("Another program is using the server's database: nothing was changed.")
     else:
         return error
     made.__cause__ = error
@@ -330,25 +371,22 @@ class SQLite(Database):
             _Connection(lambda: connect(path, read_only=True), f"mdserver-reader-{n}") for n in range(readers)
         ]
         self._glance: sqlite3.Connection | None = None
-        self._glance_reader: SQLiteReader | None = None
 
     @classmethod
     async def open(cls, path: Path, *, readers: int = 2, synchronous: str = "FULL") -> SQLite:
         """Open (and create) the database file. `synchronous` is FULL but for tests of what NORMAL loses."""
         self = cls(path, readers=readers, synchronous=synchronous)
-        opened: list[_Connection] = []
         try:
             for connection in (self._writer, *self._readers):
                 await connection
-                opened.append(connection)
             self._glance = connect(path, read_only=True)
-        except BaseException:
-            for connection in opened:
-                await connection.close()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, sqlite3.Error):
+                raise Unusable(f"The database {path} cannot be opened: {error}") from error
             raise
         # Its only purpose is to cut a glance off: returning non-zero aborts the running statement.
         self._glance.set_progress_handler(lambda: 1, GLANCE_STEPS)
-        self._glance_reader = SQLiteReader(self._glance)
         return self
 
     async def read(self, question: Callable[[Reader], T]) -> T:
@@ -356,13 +394,15 @@ class SQLite(Database):
         return await connection.run(lambda raw: _snapshot(raw, question))
 
     async def glance(self, question: Callable[[Reader], T]) -> T:
-        if self._glance is None or self._glance_reader is None:
+        if self._glance is None:
             raise Busy("The server is shutting down.")
         try:
-            return question(self._glance_reader)
-        except sqlite3.OperationalError as error:
-            if "interrupted" not in str(error):
-                raise _for_caller(error) from error
+            return _snapshot(self._glance, question)
+        except sqlite3.Error as error:
+            if _code(error) != _INTERRUPTED:
+                if (trouble := _for_caller(error, reading=True)) is not error:
+                    raise trouble from error
+                raise
         return await self.read(question)
 
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
@@ -375,7 +415,7 @@ class SQLite(Database):
     async def close(self) -> None:
         if self._glance is not None:
             self._glance.close()
-            self._glance = self._glance_reader = None
+            self._glance = None
         for connection in self._readers:
             await connection.close()
         await self._writer.close()
@@ -390,4 +430,5 @@ def _snapshot(connection: sqlite3.Connection, question: Callable[[Reader], T]) -
     try:
         return question(SQLiteReader(connection))
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
