@@ -3,6 +3,7 @@
     async with engines.fresh("postgres") as database: …      an open, migrated, empty Database
     with engines.fresh_dsn() as dsn: …                        the address of an empty PostgreSQL database
     with engines.fresh_path() as path: …                      the path of a migrated SQLite file
+    await engines.create(database, "CREATE TABLE …")          a table of the test's own
 
 The server starts with the first use (initdb and start: about 1.5 s) and ends with the process, however that ends.
 """
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +35,7 @@ from mdserver.store.db import Database, Engine
 from mdserver.store.migrate import migrate_postgres, migrate_sqlite
 from mdserver.store.postgres import Postgres
 from mdserver.store.sqlite import SQLite
+from mdserver.store.translate import for_postgres
 
 T = TypeVar("T")
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
@@ -188,6 +191,21 @@ async def fresh(engine: Engine, *, connections: int = 6, synchronous: str = "OFF
                 yield database
             finally:
                 await database.close()
+
+
+async def create(database: Database, *statements: str) -> None:
+    """Run DDL, written for SQLite as migrations are, on either engine."""
+    if isinstance(database, SQLite):
+        for statement in statements:
+            await database.raw(partial(_execute, statement))
+    else:
+        assert isinstance(database, Postgres)
+        for statement in statements:
+            await database.raw(partial(_execute, for_postgres(statement).encode()))
+
+
+def _execute(statement: str | bytes, connection: Any) -> None:
+    connection.execute(statement)
 
 
 _numbers = itertools.count(1)

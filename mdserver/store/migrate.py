@@ -136,14 +136,14 @@ async def migrate_postgres(database: Postgres, *, migrations: list[Migration] | 
     All pending migrations are one transaction: a failing one leaves everything as it was. SchemaError says why. A
     second process that migrates at the same time waits for the first and finds nothing to do.
     """
-    from . import postgres
+    from . import postgres_connection as pg
 
     steps = known("postgres") if migrations is None else migrations
 
-    def work(connection: postgres.Connection) -> list[Migration]:
+    def work(connection: pg.Connection) -> list[Migration]:
         connection.execute("SET lock_timeout = '60s'")
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock($1)", (postgres.lock_key("mdserver: migrations"),))
+            connection.execute("SELECT pg_advisory_xact_lock($1)", (pg.lock_key("mdserver: migrations"),))
             exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
             applied: dict[int, str] = {}
             if exists and exists[0]:

@@ -8,35 +8,38 @@ the same gate wait without a connection; reads have connections that no writer c
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
 import psycopg
-from psycopg import RawCursor
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader, NumericLoader
-from psycopg.types.string import StrBinaryDumper
 
 from mdserver.errors import Busy, Problem, StorageFull
 
-from .answers import hand_over, run_hooks, settle
 from .db import Database, GateNeeded, Reader, Tx, Unusable, Value
+from .postgres_connection import (
+    BROKEN_CONSTRAINT,
+    CONFLICT,
+    UNABLE,
+    Connection,
+    Session,
+    connect,
+    gone,
+    is_lost,
+    lock_key,
+    passing,
+)
+from .postgres_keeper import Keeper
+from .postgres_lane import Lane, Unit
 from .translate import without_nulls
 
 T = TypeVar("T")
-Connection = psycopg.Connection[tuple[Any, ...]]
 log = logging.getLogger("mdserver.store")
 
 OLDEST = 140000
 """PostgreSQL 14: older ones are out of their own support."""
-RECONNECT_SECONDS = 5.0
-"""How long a unit waits for a server that was there a moment ago: a restart takes less."""
 OUTCOME_SECONDS = 20.0
 """How long a unit asks what became of its COMMIT."""
 CONFLICTS_BESIDE_OTHERS = 3
@@ -46,71 +49,6 @@ LOSSES = 3
 """Connections that one unit may lose."""
 REPEATS = 2
 """Further runs after a broken constraint: a transaction beside it may be the cause, which the check then sees."""
-INSTANCE_SECONDS = 5.0
-
-CONNECTION = {
-    "connect_timeout": "5",
-    "application_name": "mdserver",
-    "client_encoding": "UTF8",
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
-"""Connection parameters for what the address leaves open: a peer that vanished is noticed within a minute."""
-
-# A server whose default gives durability away does not decide for us: acknowledged is durable.
-SESSION = (
-    "SELECT set_config('lock_timeout', '10s', false), set_config('idle_in_transaction_session_timeout', '60s', false), "
-    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' "
-    "ELSE current_setting('synchronous_commit') END, false)"
-)
-
-CONFLICT = {"40001", "40P01"}
-BROKEN_CONSTRAINT = {"23503", "23505", "23P01"}
-# 25006 read-only (a standby), 53200 memory, 53300 connections, 53400 limits, 55P03 lock and 57014 statement timeout
-UNABLE = {"25006", "53200", "53300", "53400", "55P03", "57014"}
-
-
-def connect(dsn: str) -> Connection:
-    """Open one connection with the settings that every connection has."""
-    parameters = conninfo_to_dict(dsn)
-    address = make_conninfo(dsn, **{name: value for name, value in CONNECTION.items() if name not in parameters})
-    connection: Connection = psycopg.connect(address, autocommit=True, cursor_factory=RawCursor)
-    try:
-        connection.prepared_max = 500
-        # One type per Python type, whatever the value: so a statement is prepared once and `$1 + 1` does not overflow.
-        for kind in (int, bool):
-            connection.adapters.register_dumper(kind, Int8BinaryDumper)
-        connection.adapters.register_dumper(str, StrBinaryDumper)
-        connection.adapters.register_loader("numeric", _NumberLoader)
-        connection.adapters.register_loader("numeric", _NumberBinaryLoader)
-        connection.execute(SESSION)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-class _NumberLoader(NumericLoader):
-    """sum() of BIGINT is NUMERIC: a whole number, as SQLite gives it."""
-
-    def load(self, data: Any) -> Any:
-        return _number(super().load(data))
-
-
-class _NumberBinaryLoader(NumericBinaryLoader):
-    def load(self, data: Any) -> Any:
-        return _number(super().load(data))
-
-
-def _number(found: Any) -> int | float:
-    return int(found) if found.is_finite() and found == found.to_integral_value() else float(found)
-
-
-def lock_key(name: str) -> int:
-    """The advisory lock of a name: 64 bits of its hash."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, person=b"mdserver").digest(), signed=True)
 
 
 class PostgresReader(Reader):
@@ -177,150 +115,6 @@ class _OutcomeUnknown(Exception):
         self.backend = backend
 
 
-class _Unit:
-    """A question or a change on its way through a lane."""
-
-    def __init__(self, change: Callable[[Any], Any], gates: tuple[str, ...] = ()) -> None:
-        self.change = change
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-        self.gates = set(gates)
-        self.taken: frozenset[str] = frozenset()
-        self.alone = False
-        self.conflicts = self.losses = self.repeats = 0
-        self.hooks: list[Callable[[], None]] = []
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def answer(self) -> None:
-        """On the loop: the hooks, then the waiter."""
-        if self.error is None:
-            run_hooks(self.hooks)
-        settle(self.future, self.result, self.error)
-
-
-class _Session:
-    """The connection of one thread: opened when needed, thrown away when in doubt."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._raw: Connection | None = None
-        self._was_there = True
-
-    def connection(self) -> Connection:
-        """The open connection. Busy when there is no server; one that was there a moment ago is waited for."""
-        if self._raw is not None and not self._raw.closed:
-            return self._raw
-        self.drop()
-        end = time.monotonic() + (RECONNECT_SECONDS if self._was_there else 0)
-        while True:
-            try:
-                self._raw = connect(self._dsn)
-            except psycopg.Error as error:
-                if time.monotonic() < end:
-                    time.sleep(0.1)
-                    continue
-                self._was_there = False
-                log.error("cannot connect to PostgreSQL: %s", error)
-                raise Busy("The database does not answer: nothing was changed.", retry_after=5) from error
-            self._was_there = True
-            return self._raw
-
-    def drop(self) -> None:
-        """Close the connection, whatever its state; the next unit gets a new one."""
-        raw, self._raw = self._raw, None
-        if raw is not None:
-            try:
-                raw.close()
-            except psycopg.Error:
-                log.debug("closing a connection failed", exc_info=True)
-
-
-class _Lane:
-    """Threads that run units; one behind a gate that is held waits here and occupies no connection."""
-
-    def __init__(self, name: str, dsn: str, threads: int, run: Callable[[_Session, _Unit], bool]) -> None:
-        self._run = run
-        self._changed = threading.Condition()
-        self._waiting: deque[_Unit] = deque()
-        self._held: set[str] = set()
-        self._running = 0
-        self._alone = False
-        self._closing = False
-        self._threads = [
-            threading.Thread(target=self._work, args=(_Session(dsn),), name=f"mdserver-{name}-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    async def submit(self, unit: _Unit) -> Any:
-        with self._changed:
-            if self._closing:
-                raise Busy("The server is shutting down.")
-            self._waiting.append(unit)
-            self._changed.notify()
-        return await unit.future
-
-    def close(self) -> None:
-        """Finish what waits, then end the threads and their connections; blocks."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, session: _Session) -> None:
-        while (unit := self._next()) is not None:
-            again = False
-            try:
-                again = self._run(session, unit)
-            except BaseException as error:  # a mistake of ours; the thread is needed
-                session.drop()
-                unit.error = error
-            if not again:  # before the gates open, so that the hooks behind one gate keep the order of their commits
-                hand_over(unit.loop, unit.answer)
-            self._finish(unit, again=again)
-        session.drop()
-
-    def _next(self) -> _Unit | None:
-        with self._changed:
-            while True:
-                unit = self._pick()
-                if unit is not None:
-                    unit.taken = frozenset(unit.gates)
-                    self._held |= unit.taken
-                    self._alone = unit.alone
-                    self._running += 1
-                    return unit
-                if self._closing and not self._waiting:
-                    return None
-                self._changed.wait()
-
-    def _pick(self) -> _Unit | None:
-        """The first unit that may run now. Nobody overtakes one that waits for the same gate."""
-        if self._alone:
-            return None
-        blocked = set(self._held)
-        for place, unit in enumerate(self._waiting):
-            if unit.alone and self._running:
-                return None
-            if blocked.isdisjoint(unit.gates):
-                del self._waiting[place]
-                return unit
-            blocked |= unit.gates
-        return None
-
-    def _finish(self, unit: _Unit, *, again: bool) -> None:
-        with self._changed:
-            self._held -= unit.taken
-            self._running -= 1
-            self._alone = False
-            if again:
-                self._waiting.appendleft(unit)
-            self._changed.notify_all()
-
-
 class Postgres(Database):
     """The engine on one PostgreSQL database."""
 
@@ -332,10 +126,10 @@ class Postgres(Database):
         super().__init__()
         self._dsn = dsn
         self._version = version
-        self._keeper: _Keeper | None = None
+        self._keeper: Keeper | None = None
         writers = max(1, connections // 2)
-        self._writers = _Lane("writer", dsn, writers, self._write)
-        self._readers = _Lane("reader", dsn, max(1, connections - writers), self._read)
+        self._writers = Lane("writer", dsn, writers, self._write)
+        self._readers = Lane("reader", dsn, max(1, connections - writers), self._read)
 
     @classmethod
     async def open(cls, dsn: str, *, connections: int = 8) -> Postgres:
@@ -359,7 +153,7 @@ class Postgres(Database):
         return cls(dsn, connections=connections, version=await asyncio.to_thread(look))
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        return cast(T, await self._readers.submit(_Unit(question)))
+        return cast(T, await self._readers.submit(Unit(question)))
 
     async def glance(self, question: Callable[[Reader], T]) -> T:
         return await self.read(question)
@@ -367,7 +161,7 @@ class Postgres(Database):
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
         if self._keeper is not None and self._keeper.usurped:
             raise Busy("Another server has taken this database over: nothing was changed.", retry_after=30)
-        return cast(T, await self._writers.submit(_Unit(change, gates)))
+        return cast(T, await self._writers.submit(Unit(change, gates)))
 
     async def raw(self, function: Callable[[Connection], T]) -> T:
         """Call a function with a connection of its own (migrations, backup, checks)."""
@@ -380,7 +174,7 @@ class Postgres(Database):
 
     async def hold_instance(self) -> None:
         """Be the only server on this database until it is closed. Unusable when another one is."""
-        keeper = _Keeper(self._dsn)
+        keeper = Keeper(self._dsn)
         await asyncio.to_thread(keeper.start)
         self._keeper = keeper
 
@@ -397,7 +191,7 @@ class Postgres(Database):
     def library_version(self) -> str:
         return f"PostgreSQL {self._version}"
 
-    def _read(self, session: _Session, unit: _Unit) -> bool:
+    def _read(self, session: Session, unit: Unit) -> bool:
         """Answer a question; whether to queue it again (never)."""
         while not unit.future.cancelled():
             connection: Connection | None = None
@@ -408,8 +202,8 @@ class Postgres(Database):
                 connection.execute(b"COMMIT", prepare=False)
                 return False
             except BaseException as error:
-                unit.error = _for_caller(error)
-                lost = connection is not None and _lost(connection, error)
+                unit.error = _for_caller(error, reading=True)
+                lost = connection is not None and is_lost(connection, error)
                 _rollback(session, connection)
                 if lost and unit.losses < LOSSES:
                     unit.losses += 1
@@ -418,7 +212,7 @@ class Postgres(Database):
                 return False
         return False
 
-    def _write(self, session: _Session, unit: _Unit) -> bool:
+    def _write(self, session: Session, unit: Unit) -> bool:
         """Run a unit until it has committed or failed; whether to queue it again, since it needs other company."""
         while True:
             try:
@@ -445,7 +239,7 @@ class Postgres(Database):
             unit.error = _for_caller(failure)
             return False
 
-    def _attempt(self, session: _Session, unit: _Unit) -> None:
+    def _attempt(self, session: Session, unit: Unit) -> None:
         """One transaction. The unit's own error, a psycopg.Error, GateNeeded, _Lost or _OutcomeUnknown on failure."""
         connection = session.connection()
         try:
@@ -462,7 +256,7 @@ class Postgres(Database):
             session.drop()
             raise
         except BaseException as error:
-            lost = _lost(connection, error)
+            lost = is_lost(connection, error)
             _rollback(session, connection)
             if lost:
                 raise _Lost from error
@@ -475,7 +269,7 @@ class Postgres(Database):
                     session.drop()
 
 
-def _after(error: BaseException, unit: _Unit) -> str:
+def _after(error: BaseException, unit: Unit) -> str:
     """What follows a failed attempt: again, alone, or give up."""
     code = error.sqlstate if isinstance(error, psycopg.Error) else None
     if isinstance(error, _Lost):
@@ -507,7 +301,7 @@ def _run(tx: PostgresTx, change: Callable[[Tx], T]) -> T:
     except BaseException as error:
         if tx.needed is not None:
             raise GateNeeded(tx.needed) from error
-        if tx.failure is not None and not isinstance(error, psycopg.Error) and _passing(tx.failure):
+        if tx.failure is not None and not isinstance(error, psycopg.Error) and passing(tx.failure):
             raise tx.failure from error
         raise
     finally:
@@ -524,14 +318,14 @@ def _commit(connection: Connection, transaction: str) -> None:
     try:
         done = connection.execute(b"COMMIT", prepare=False)
     except psycopg.Error as error:
-        if _lost(connection, error):
+        if is_lost(connection, error):
             raise _OutcomeUnknown(transaction, backend) from error
         raise
     if done.statusmessage != "COMMIT":
         raise RuntimeError(f"PostgreSQL answered COMMIT with {done.statusmessage}")
 
 
-def _rollback(session: _Session, connection: Connection | None) -> None:
+def _rollback(session: Session, connection: Connection | None) -> None:
     if connection is None:
         return
     try:
@@ -548,7 +342,7 @@ def _unknown(unknown: _OutcomeUnknown) -> Busy:
     return Busy("The database was lost while saving: look whether the change is there before you repeat it.")
 
 
-def _outcome(session: _Session, unknown: _OutcomeUnknown) -> bool | None:
+def _outcome(session: Session, unknown: _OutcomeUnknown) -> bool | None:
     """Whether the transaction has committed, asked on a new connection; None when nobody can tell."""
     end = time.monotonic() + OUTCOME_SECONDS
     while time.monotonic() < end:
@@ -565,7 +359,7 @@ def _outcome(session: _Session, unknown: _OutcomeUnknown) -> bool | None:
                 (unknown.backend, unknown.transaction),
             )
         except (psycopg.Error, Busy) as error:
-            if isinstance(error, psycopg.Error) and error.sqlstate is not None and not _gone(error):
+            if isinstance(error, psycopg.Error) and error.sqlstate is not None and not gone(error):
                 log.error("PostgreSQL does not tell a transaction's outcome: %s", error)
                 return None
             session.drop()
@@ -573,24 +367,10 @@ def _outcome(session: _Session, unknown: _OutcomeUnknown) -> bool | None:
     return None
 
 
-def _lost(connection: Connection, error: BaseException) -> bool:
-    return connection.closed or (isinstance(error, psycopg.Error) and _gone(error))
-
-
-def _gone(error: psycopg.Error) -> bool:
-    """Whether the error means that the connection is no more."""
-    code = error.sqlstate
-    if code is None:
-        return isinstance(error, psycopg.OperationalError)
-    return code.startswith(("08", "57P")) or code == "25P03"
-
-
-def _passing(error: psycopg.Error) -> bool:
-    return _gone(error) or error.sqlstate in CONFLICT
-
-
-def _for_caller(error: BaseException) -> BaseException:
+def _for_caller(error: BaseException, *, reading: bool = False) -> BaseException:
     """What trouble of the database means to the person who asked; everything else as it is."""
+    if reading and isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return error  # a question that tries to write is a mistake of ours
     cause = error.__cause__ if isinstance(error, _Lost) else error
     if isinstance(error, Problem) or not isinstance(cause, psycopg.Error):
         return error
@@ -599,85 +379,10 @@ def _for_caller(error: BaseException) -> BaseException:
         made = StorageFull("The database's disk is full: nothing was changed.")
     elif cause.sqlstate in CONFLICT:
         made = Busy("Others are changing the same thing just now: nothing was changed.")
-    elif isinstance(error, _Lost) or _gone(cause) or cause.sqlstate in UNABLE:
+    elif isinstance(error, _Lost) or gone(cause) or cause.sqlstate in UNABLE:
         log.error("PostgreSQL cannot be used: %s", cause)
         made = Busy("The database does not answer as it should: nothing was changed.", retry_after=5)
     else:
         return cause
     made.__cause__ = cause
     return made
-
-
-class _Keeper:
-    """Holds the advisory lock that makes this the only server, and takes it again after a lost connection."""
-
-    KEY: ClassVar[int] = lock_key("mdserver: the server")
-
-    def __init__(self, dsn: str) -> None:
-        self.usurped = False
-        self._dsn = dsn
-        self._raw: Connection | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mdserver-keeper", daemon=True)
-
-    def start(self) -> None:
-        """Take the lock (a server that has just ended may need a moment to let go). Unusable when it is held."""
-        end = time.monotonic() + 2
-        while not self._take():
-            if time.monotonic() > end:
-                holder = self._holder()
-                self._drop()
-                raise Unusable(
-                    f"Another mdserver is running on this database{holder}. Stop it first: several servers on one "
-                    "database are not supported yet."
-                )
-            time.sleep(0.1)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._drop()
-
-    def _work(self) -> None:
-        while not self._stop.wait(INSTANCE_SECONDS):
-            try:
-                if self._raw is not None and not self._raw.closed and not self.usurped:
-                    self._raw.execute("SELECT 1")
-                elif self._take():
-                    if self.usurped:
-                        log.warning("this server has its database for itself again")
-                    self.usurped = False
-                elif not self.usurped:
-                    self.usurped = True
-                    log.critical("another server has taken the database over; this one refuses to write")
-            except (psycopg.Error, Unusable):
-                self._drop()
-
-    def _take(self) -> bool:
-        try:
-            if self._raw is None or self._raw.closed:
-                self._raw = connect(self._dsn)
-            found = self._raw.execute("SELECT pg_try_advisory_lock($1)", (self.KEY,)).fetchone()
-        except psycopg.Error as error:
-            self._drop()
-            raise Unusable(f"PostgreSQL cannot be used: {error}") from error
-        return bool(found and found[0])
-
-    def _holder(self) -> str:
-        found = None
-        if self._raw is not None:
-            found = self._raw.execute(
-                "SELECT coalesce(host(a.client_addr), 'this machine'), to_char(a.backend_start, 'YYYY-MM-DD HH24:MI') "
-                "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.granted "
-                "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-                "AND l.classid = ($1 >> 32 & 4294967295)::oid AND l.objid = ($1 & 4294967295)::oid",
-                (self.KEY,),
-            ).fetchone()
-        return f" (from {found[0]}, since {found[1]})" if found else ""
-
-    def _drop(self) -> None:
-        raw, self._raw = self._raw, None
-        if raw is not None:
-            raw.close()

@@ -58,8 +58,10 @@ def _expression(annotation: Any, source: str) -> str:
 def maker(kind: type[R], columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], R]:
     """A function from a row with these columns to `kind`; compiled once, since lists make thousands of rows.
 
-    TypeError when a column has no field, or a field without default has no column.
+    TypeError when a column has no field, a field without default has no column, or two columns have one name.
     """
+    if len(set(columns)) != len(columns):
+        raise TypeError(f"{kind.__name__} gets a column twice: {', '.join(columns)}")
     scope: dict[str, Any] = {"_time": clock.rfc3339, "_loads": _loads}
     source = _construct(kind, {name: index for index, name in enumerate(columns)}, scope, kind.__name__)
     made: Callable[[tuple[Any, ...]], R] = eval(f"lambda r: {source}", scope)  # noqa: S307 (names of our own fields)
