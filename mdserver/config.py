@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
 
 from msgspec import Struct
 
@@ -63,31 +64,27 @@ class Rate(Struct, frozen=True):
     seconds: int
 
 
-# The sections. A field's annotation gives its sentence and, where the type alone does not tell, how it is read.
-# Docstrings and sentences stand in config.example.toml too, and a test keeps the two alike.
+# The sections. A field's annotation holds its sentence and, where the type alone does not tell, how it is read.
+# Docstrings and sentences are those of config.example.toml; a test keeps the two alike.
 
 
 class Server(Struct, frozen=True, kw_only=True):
     """Where the server keeps its data and how people reach it."""
 
-    data: Annotated[Path, "Directory of the database, the blobs and the keys (under systemd: its StateDirectory)."] = (
-        Path("data")
-    )
+    data: Annotated[Path, "Directory of database, blobs and keys; under systemd its StateDirectory."] = Path("data")
     listen: Annotated[Address, "Address and port to listen on; port 0 takes any free one."] = Address("127.0.0.1", 8000)
     public_url: Annotated[str, "Address that people use, with base_path; empty: made from listen.", URL] = ""
     base_path: Annotated[str, "Path under which everything stands; a proxy must pass it on unchanged.", BASE_PATH] = ""
     trusted_proxies: Annotated[
-        tuple[Network, ...], "Proxies whose forwarding headers are believed: IP addresses and networks.", NETWORKS
+        tuple[Network, ...], "Addresses and networks of proxies whose forwarding headers are believed.", NETWORKS
     ] = ()
     cors_origins: Annotated[
-        tuple[str, ...],
-        "Origins of apps that may call the API with a token, each exactly as its app sends it.",
-        ORIGINS,
+        tuple[str, ...], "Origins of apps that may call the API with a token, as the apps send them.", ORIGINS
     ] = ("tauri://localhost", "http://tauri.localhost", "https://tauri.localhost")
     shutdown_seconds: Annotated[int, "Seconds that open requests and sockets get to finish.", integer(1, 3600)] = 15
-    event_loop: Annotated[Literal["auto", "uvloop", "asyncio"], "Event loop; auto is uvloop where it is installed."] = (
-        "auto"
-    )
+    event_loop: Annotated[
+        Literal["auto", "uvloop", "asyncio"], "Event loop; auto takes uvloop where it is installed."
+    ] = "auto"
 
     def url(self, port: int | None = None) -> str:
         """The address people use, with base_path. `port` is the one that was bound, for when listen says 0."""
@@ -104,19 +101,19 @@ class Database(Struct, frozen=True, kw_only=True):
         Secret()
     )
     readers: Annotated[int, "Threads that read from SQLite beside its one writer.", integer(1, 64)] = 2
-    connections: Annotated[int, "Connections to PostgreSQL, at most.", integer(1, 1000)] = 8
+    connections: Annotated[int, "Most connections to PostgreSQL.", integer(1, 1000)] = 8
 
 
 class Log(Struct, frozen=True, kw_only=True):
     """What is written to standard error; never content and never secrets."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], "The least that is worth a line."] = "info"
-    format: Annotated[Literal["auto", "human", "json"], "Form of a line; auto is human on a terminal, else JSON."] = (
+    format: Annotated[Literal["auto", "human", "json"], "How a line looks; auto is human on a terminal, else json."] = (
         "auto"
     )
-    requests: Annotated[Literal["all", "errors", "none"], "Which requests get a line; errors are answers from 500."] = (
-        "all"
-    )
+    requests: Annotated[
+        Literal["all", "errors", "none"], "Which requests get a line; errors are answers from 500 on."
+    ] = "all"
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -126,7 +123,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     document: Annotated[int, "Largest text of one document.", size(KIB, GIB)] = 20 * MIB
     header: Annotated[int, "Largest request line, and largest header field.", size(KIB, MIB)] = 8 * KIB
     import_entries: Annotated[int, "Most entries in an archive that is imported.", integer(1, 10_000_000)] = 10_000
-    import_bytes: Annotated[int, "Largest sum of the unpacked entries of an archive.", size(KIB, 1024 * GIB)] = 1 * GIB
+    import_bytes: Annotated[int, "Largest sum of an archive's unpacked entries.", size(KIB, 1024 * GIB)] = 1 * GIB
     import_ratio: Annotated[int, "How many times its size an archive may unpack to.", integer(1, 10_000)] = 100
     keep_alive: Annotated[int, "How long a silent connection is kept open.", duration(1, HOUR)] = 75
     body_seconds: Annotated[int, "Seconds in which a request's body must have arrived.", integer(1, 3600)] = 60
@@ -158,7 +155,7 @@ class Accounts(Struct, frozen=True, kw_only=True):
     )
     refresh_absolute: Annotated[int, "How long an app stays signed in at most.", duration(HOUR, 3650 * DAY)] = 180 * DAY
     web_session_idle: Annotated[
-        int, "How long a browser stays signed in without being used.", duration(5 * MINUTE, 3650 * DAY)
+        int, "How long a browser stays signed in without being used.", duration(HOUR, 3650 * DAY)
     ] = 14 * DAY
     reset_code: Annotated[int, "How long a password reset link works.", duration(MINUTE, 7 * DAY)] = 30 * MINUTE
     invitation: Annotated[int, "How long an invitation stands.", duration(HOUR, 365 * DAY)] = 7 * DAY
@@ -211,7 +208,7 @@ class ConfigError(Exception):
         self.mistakes = mistakes
 
 
-class Key(Struct, frozen=True, kw_only=True):
+class Key(NamedTuple):
     """What there is to know about a key. `default` is written as in TOML."""
 
     section: str
@@ -219,7 +216,6 @@ class Key(Struct, frozen=True, kw_only=True):
     type: str
     default: str
     sentence: str
-    environment: str
     secret: bool
 
 
@@ -229,6 +225,7 @@ def load(path: Path | None, *, environment: Mapping[str, str], overrides: Mappin
     """
     mistakes: list[Mistake] = []
     origins: dict[str, _Given] = {}
+    layers: dict[tuple[str, str], _Given] = {}
     values: dict[str, Any] = {}
     for found in chain(
         _from_overrides(overrides), _from_environment(environment), _from_credentials(environment), _from_file(path)
@@ -237,8 +234,9 @@ def load(path: Path | None, *, environment: Mapping[str, str], overrides: Mappin
             mistakes.append(found)
             continue
         stronger = origins.setdefault(found.key, found)
-        if stronger is not found and stronger.layer == found.layer:
-            mistakes.append(found.mistake(f"is given twice: by {stronger.source_and_line()} too"))
+        beside = layers.setdefault((found.key, found.layer), found)
+        if beside is not found:
+            mistakes.append(found.mistake(f"is given twice, {beside.place()} has it too"))
         elif stronger is found or not found.is_path:  # a secret file that is not needed need not be there
             try:
                 values.setdefault(found.key, found.read())
@@ -246,33 +244,21 @@ def load(path: Path | None, *, environment: Mapping[str, str], overrides: Mappin
                 mistakes.append(found.mistake(str(error)))
     if "server.data" not in origins and environment.get("STATE_DIRECTORY"):
         values["server.data"] = Path(environment["STATE_DIRECTORY"].split(":")[0])  # systemd.exec(5): may be several
-    config = Config(
-        **{
-            section: kind(**{name: values[key] for name in names if (key := f"{section}.{name}") in values})
-            for section, (kind, names) in _sections().items()
-        }
-    )
-    mistakes += _contradictions(config, origins, spoilt={mistake.key for mistake in mistakes})
+    sections = {section: dict[str, Any]() for section in _sections()}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections[section][name] = value
+    config = Config(**{section: struct(**sections[section]) for section, struct in _sections().items()})
+    if not any(mistake.source == str(path) and not mistake.key for mistake in mistakes):  # else the file was not read
+        mistakes += _contradictions(config, origins, spoilt={mistake.key for mistake in mistakes})
     if mistakes:
-        mistakes.sort(key=lambda mistake: mistake.line or 0)
-        raise ConfigError(mistakes)
+        raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line or 0))
     return config
 
 
 def describe() -> list[Key]:
     """Every key there is, in the order of the example file."""
-    return [
-        Key(
-            section=field.section,
-            key=field.name,
-            type=field.kind.what,
-            default=field.kind.write(field.default),
-            sentence=field.sentence,
-            environment=_variable(key),
-            secret=field.secret,
-        )
-        for key, field in _fields().items()
-    ]
+    return [key for key, _ in _keys().values()]
 
 
 # Where values come from
@@ -289,67 +275,68 @@ class _Given(Struct, frozen=True, kw_only=True):
     def mistake(self, message: str) -> Mistake:
         return Mistake(source=self.source, line=self.line, key=self.key, message=message)
 
-    def source_and_line(self) -> str:
-        return f"{self.source}:{self.line}" if self.line else self.source
+    def place(self) -> str:
+        return f"line {self.line}" if self.line else self.source
 
     def read(self) -> Any:
-        """The value as the configuration holds it. ValueError with a sentence; it never quotes a secret."""
-        field = _fields()[self.key]
+        """The value as the configuration holds it. ValueError with a sentence, which never quotes a secret."""
+        (*_, secret), kind = _keys()[self.key]
         value = _secret_in(self.value) if self.is_path else self.value
         try:
-            if isinstance(value, str) and self.layer != "file":
-                return field.kind.read(field.kind.from_text(value))
-            return field.kind.read(value)
-        except ValueError:
-            pass
-        shown = "" if field.secret else f"; {_shown(value)} is not"
-        raise ValueError(f"must be {field.kind.what}{shown}")
+            typed = isinstance(value, str) and self.layer in ("command line", "environment")
+            return kind.read(kind.from_text(value) if typed else value)
+        except (KeyError, ValueError):
+            shown = "" if secret else f"; {_shown(value)} is not"
+        raise ValueError(f"must be {kind.what}{shown}")
 
 
 def _from_overrides(overrides: Mapping[str, Any]) -> Iterator[_Given | Mistake]:
     for key, value in overrides.items():
-        if key not in _fields():
-            yield Mistake(source="command line", key=key, message="there is no such key" + _close(key, _fields()))
+        if key not in _keys():
+            yield Mistake(source="command line", key=key, message="there is no such key" + _close(key, _keys()))
         elif value is not None:
             text = str(value) if isinstance(value, Path | Address) else value
             yield _Given(key=key, value=text, layer="command line", source="command line")
 
 
-# A Kubernetes service called "mdserver" puts these into its neighbours' environment.
-_SERVICE_LINK = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+# What Kubernetes puts into every environment beside a service called "mdserver".
+_SERVICE = r"MDSERVER_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)=.*|MDSERVER_PORT=[a-z]+://.*"
 _NOT_KEYS = ("MDSERVER_CONFIG", "MDSERVER_FAILPOINT")
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[_Given | Mistake]:
-    variables = {_variable(key): key for key in _fields()} | {"MDSERVER_DATA": "server.data"}
-    files = {f"{_variable(key)}_FILE": key for key, field in _fields().items() if field.secret}
+    variables = {key.replace(".", "__").upper(): key for key in _keys()} | {"DATA": "server.data"}
     for name, value in environment.items():
-        if not name.startswith(PREFIX) or name in _NOT_KEYS or _SERVICE_LINK.fullmatch(name.removeprefix(PREFIX)):
+        if not name.startswith(PREFIX) or name in _NOT_KEYS or re.fullmatch(_SERVICE, f"{name}={value}"):
             continue
-        if name == "MDSERVER_PORT" and re.match(r"(tcp|udp|sctp)://", value):
-            continue
-        if name in variables or name in files:
-            key = variables.get(name) or files[name]
-            yield _Given(key=key, value=value, layer="environment", source=name, is_path=name in files)
-        else:
-            # Compared without the prefix, which would make everything look alike.
-            close = _close(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in variables], PREFIX)
-            yield Mistake(source=name, message="names no key" + close)
+        short = name.removeprefix(PREFIX)
+        file_of = variables.get(short.removesuffix("_FILE"))
+        if short in variables:
+            yield _Given(key=variables[short], value=value, layer="environment", source=name)
+        elif file_of and _keys()[file_of][0].secret:
+            yield _Given(key=file_of, value=value, layer="environment", source=name, is_path=True)
+        else:  # compared without the prefix, which would make everything look alike
+            yield Mistake(source=name, message="names no key" + _close(short, variables, PREFIX))
 
 
-def _from_credentials(environment: Mapping[str, str]) -> Iterator[_Given]:
+def _from_credentials(environment: Mapping[str, str]) -> Iterator[_Given | Mistake]:
     """What systemd's LoadCredential= gives (systemd.exec(5)): files called `mdserver.section.key`."""
-    if directory := environment.get("CREDENTIALS_DIRECTORY"):
-        for key, field in _fields().items():
-            path = Path(directory, f"mdserver.{key}")
-            if field.secret and path.exists():
-                yield _Given(key=key, value=str(path), layer="credentials", source=str(path), is_path=True)
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    try:
+        names = os.listdir(directory) if directory else []
+    except OSError as error:
+        yield Mistake(source="CREDENTIALS_DIRECTORY", message=f"cannot be read: {error.strerror}")
+        return
+    for name, (key, _) in _keys().items():
+        if directory and key.secret and f"mdserver.{name}" in names:
+            path = os.path.join(directory, f"mdserver.{name}")
+            yield _Given(key=name, value=path, layer="credentials", source=path, is_path=True)
 
 
 def _from_file(path: Path | None) -> Iterator[_Given | Mistake]:
     if path is None:
         return
-    import tomllib  # not needed by a server without a file
+    import tomllib  # a server without a file starts without it
 
     source, data = str(path), b""
     try:
@@ -357,7 +344,7 @@ def _from_file(path: Path | None) -> Iterator[_Given | Mistake]:
         text = data.decode("utf-8-sig")  # some editors put a byte order mark in front
         tables = tomllib.loads(text)
     except OSError as error:
-        yield Mistake(source=source, message=f"cannot be read: {error.strerror or 'input/output error'}")
+        yield Mistake(source=source, message=f"cannot be read: {error.strerror}")
         return
     except UnicodeDecodeError as error:
         yield Mistake(source=source, line=data.count(b"\n", 0, error.start) + 1, message="is not UTF-8")
@@ -365,42 +352,35 @@ def _from_file(path: Path | None) -> Iterator[_Given | Mistake]:
     except ValueError as error:
         message, _, place = str(error).rpartition(" (at ")
         number = re.match(r"line ([0-9]+)", place)
-        yield Mistake(
-            source=source,
-            line=int(number[1]) if number else data.count(b"\n") + 1,
-            message=f"is not TOML: {message or place}",
-        )
+        line = int(number[1]) if number else data.count(b"\n") + 1
+        yield Mistake(source=source, line=line, message=f"is not TOML: {message or place}")
         return
     lines = key_lines(text)
     for section, table in tables.items():
-        _, names = _sections().get(section, (None, ()))
-        line = lines.get((section,))
-        if not names:
-            home = [other for other, (_, keys) in _sections().items() if section in keys]
-            hint = f"; it belongs below [{home[0]}]" if home else _close(section, _sections())
+        line = lines[section,]
+        if section not in _sections():
+            homes = [key.section for key in describe() if key.key == section]
+            hint = f"; it belongs below [{homes[0]}]" if homes else _close(section, _sections())
             yield Mistake(source=source, line=line, key=section, message=f"there is no such section{hint}")
         elif not isinstance(table, dict):
             yield Mistake(source=source, line=line, key=section, message=f"must be a section, written [{section}]")
         else:
             for name, value in table.items():
-                yield _in_section(section, name, value, source, lines.get((section, name), line))
+                yield _from_line(section, name, value, source=source, line=lines.get((section, name), line))
 
 
-def _in_section(section: str, name: str, value: object, source: str, line: int | None) -> _Given | Mistake:
-    key = f"{section}.{name}"
-    if key in _fields():
+def _from_line(section: str, name: str, value: object, *, source: str, line: int) -> _Given | Mistake:
+    key, file_of = f"{section}.{name}", f"{section}.{name.removesuffix('_file')}"
+    if key in _keys():
         return _Given(key=key, value=value, layer="file", source=source, line=line)
-    secret = key.removesuffix("_file")
-    if secret != key and secret in _fields() and _fields()[secret].secret:
-        return _Given(key=secret, value=value, layer="file", source=source, line=line, is_path=True)
-    hint = _close(name, _sections()[section][1])
-    home = [other for other, (_, keys) in _sections().items() if name in keys]
-    if home and not hint:
-        hint = f"; it belongs below [{home[0]}]"
+    if file_of in _keys() and _keys()[file_of][0].secret:
+        return _Given(key=file_of, value=value, layer="file", source=source, line=line, is_path=True)
+    names = _sections()[section].__struct_fields__
+    hint = _close(name, names) or f"; [{section}] has {', '.join(names)}"
     return Mistake(source=source, line=line, key=key, message=f"there is no such key{hint}")
 
 
-_PIECE = re.compile(
+_PIECE = (
     r'''"""(?:\\[\s\S]|[^\\])*?"{3,5}'''  # strings over several lines may end in quotes of their own
     r"""|'''[\s\S]*?'{3,5}"""
     r"""|"(?:\\.|[^"\\\n])*"|'[^'\n]*'"""
@@ -420,7 +400,7 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
     table: tuple[str, ...] = ()
     keys: list[str] = []
     line, depth, header, in_value = 1, 0, False, False
-    for match in _PIECE.finditer(text):
+    for match in re.finditer(_PIECE, text):
         piece = match[0]
         if piece == "\n" and depth == 0:
             if header:
@@ -442,44 +422,42 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _secret_in(path: object) -> str:
+    # The path is not quoted: who mixes up `password` and `password_file` has written the password there.
     if not isinstance(path, str) or not path:
         raise ValueError("must be the path of a file that holds the secret")
     try:
         with open(path, "rb") as file:
             data = file.read(SECRET_BYTES + 1)
-        text = data.decode()
+        text = data.decode().removesuffix("\n").removesuffix("\r") if len(data) <= SECRET_BYTES else ""
     except OSError as error:
-        raise ValueError(f"the secret file {_shown(path)} cannot be read: {error.strerror}") from None
+        raise ValueError(f"the file with the secret cannot be read: {error.strerror}") from None
     except ValueError:  # not UTF-8, or NUL in the path
         text = ""
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text or len(data) > SECRET_BYTES:
-        raise ValueError(f"the secret file {_shown(path)} must hold one line of UTF-8")
+    if not text:
+        raise ValueError("the file with the secret must hold it as one line of UTF-8")
     return text
 
 
-def _contradictions(config: Config, origins: Mapping[str, _Given], spoilt: set[str]) -> Iterator[Mistake]:
+def _contradictions(config: Config, origins: Mapping[str, _Given], *, spoilt: set[str]) -> Iterator[Mistake]:
     """Values that are right alone and wrong together; not judged where one of them is spoilt already."""
     server, accounts, mail = config.server, config.accounts, config.mail
-    path = server.public_url.partition("://")[2].partition("/")[2]
-    for keys, wrong, message in (
+    path = "/".join(["", *server.public_url.split("/")[3:]])
+    for names, wrong, message in (
         (
-            ("server.public_url", "server.base_path"),
-            server.public_url and "/" * bool(path) + path != server.base_path,
-            f'must end with base_path, which is "{server.base_path}"',
+            "server.public_url server.base_path",
+            server.public_url and path != server.base_path,
+            f'must have base_path as its path; they are "{path}" and "{server.base_path}"',
         ),
         (
-            ("accounts.refresh_idle", "accounts.refresh_absolute"),
+            "accounts.refresh_idle accounts.refresh_absolute",
             accounts.refresh_idle > accounts.refresh_absolute,
             "must not be longer than refresh_absolute",
         ),
-        (("mail.sender", "mail.host"), mail.host and not mail.sender, "must be given when host is"),
-        (
-            ("mail.username", "mail.password"),
-            bool(mail.username) != bool(mail.password),
-            "must be given when password is, and password when username is",
-        ),
+        ("mail.sender mail.host", mail.host and not mail.sender, "must be given when host is"),
+        ("mail.username mail.password", mail.password and not mail.username, "must be given when password is"),
+        ("mail.password mail.username", mail.username and not mail.password, "must be given when username is"),
     ):
+        keys = names.split()
         if wrong and spoilt.isdisjoint(keys):
             given = next(origins[key] for key in keys if key in origins)
             yield Mistake(source=given.source, line=given.line, key=keys[0], message=message)
@@ -488,42 +466,24 @@ def _contradictions(config: Config, origins: Mapping[str, _Given], spoilt: set[s
 # What keys there are
 
 
-class _Field(Struct, frozen=True, kw_only=True):
-    section: str
-    name: str
-    sentence: str
-    kind: Kind
-    default: Any
-    secret: bool
+@cache
+def _sections() -> dict[str, Any]:
+    return get_type_hints(Config)
 
 
 @cache
-def _sections() -> dict[str, tuple[Any, tuple[str, ...]]]:
-    return {name: (kind, kind.__struct_fields__) for name, kind in get_type_hints(Config).items()}
-
-
-@cache
-def _fields() -> dict[str, _Field]:
-    fields = {}
-    for section, (struct, _) in _sections().items():
+def _keys() -> dict[str, tuple[Key, Kind]]:
+    keys = {}
+    for section, struct in _sections().items():
         for name, hint in get_type_hints(struct, include_extras=True).items():
-            type_, sentence, *kind = get_args(hint)
-            fields[f"{section}.{name}"] = _Field(
-                section=section,
-                name=name,
-                sentence=sentence,
-                kind=kind[0] if kind else _BY_TYPE.get(type_) or _choice(get_args(type_)),
-                default=getattr(struct(), name),
-                secret=type_ is Secret,
-            )
-    return fields
+            type_, sentence, *kinds = get_args(hint)
+            kind = kinds[0] if kinds else _BY_TYPE.get(type_) or _choice(get_args(type_))
+            default = kind.write(getattr(struct(), name))
+            keys[f"{section}.{name}"] = Key(section, name, kind.what, default, sentence, type_ is Secret), kind
+    return keys
 
 
-def _variable(key: str) -> str:
-    return PREFIX + key.replace(".", "__").upper()
-
-
-def _close(name: str, names: Any, prefix: str = "") -> str:
+def _close(name: str, names: Iterable[str], prefix: str = "") -> str:
     from difflib import get_close_matches  # slow to import, and rarely needed
 
     close = get_close_matches(name, list(names), 1)
@@ -532,6 +492,7 @@ def _close(name: str, names: Any, prefix: str = "") -> str:
 
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
+    text = re.sub(r"(?<=://)[^@]*@", "…@", text)  # a URL may hold a password where none belongs
     return text if len(text) <= 60 else text[:60] + "…"
 
 
@@ -539,7 +500,7 @@ def _shown(value: object) -> str:
 
 
 class Kind(Struct, frozen=True):
-    """`what` completes "must be …". `read` takes what TOML gives and raises ValueError when it is not that;
+    """`what` completes "must be …". `read` takes what TOML gives; ValueError or KeyError: it is not that.
     `from_text` makes what TOML would give of a variable's text; `write` makes TOML of a value.
     """
 
@@ -554,72 +515,87 @@ def integer(low: int, high: int) -> Kind:
 
 
 def size(low: int, high: int) -> Kind:
-    def read(value: Any) -> int:
-        if not isinstance(value, str):
-            return _within(value, low, high)
-        amount, unit = _matched(r"([0-9]{1,18}) *([a-z]*)", value.strip().lower())
-        return _within(int(amount) * _unit(_SIZES, unit), low, high)
-
-    what = f'a size from {_size_text(low)} to {_size_text(high)}, such as "20 MiB"'
-    return Kind(what, read, str, lambda value: f'"{_size_text(value)}"')
+    what = f'a size from {_spelt(low, _SIZES)} to {_spelt(high, _SIZES)}, such as "20 MiB"'
+    return Kind(
+        what, lambda value: _quantity(value, _SIZES, low, high), str, lambda value: f'"{_spelt(value, _SIZES)}"'
+    )
 
 
 def duration(low: int, high: int) -> Kind:
-    def read(value: Any) -> int:
-        if not isinstance(value, str):
-            return _within(value, low, high)
-        text = value.strip().lower()
-        if text.isascii() and text.isdigit():
-            return _within(int(text[:18]), low, high)
-        _matched(r"((?:[0-9]{1,18} *[a-z]+ *)+)", text)
-        parts = re.findall(r"([0-9]+) *([a-z]+)", text)
-        return _within(sum(int(amount) * _unit(_TIMES, unit) for amount, unit in parts), low, high)
-
-    what = f'a duration from {_time_text(low)} to {_time_text(high)}, such as "10 min" or "1h30m"'
-    return Kind(what, read, str, lambda value: f'"{_time_text(value)}"')
-
-
-# The first spelling of each is the one that is written.
-_SIZES = {"b": 1, "": 1, "kib": KIB, "mib": MIB, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-_TIMES = {
-    unit: seconds
-    for units, seconds in (
-        ("s sec second seconds", 1),
-        ("m min minute minutes", MINUTE),
-        ("h hour hours", HOUR),
-        ("d day days", DAY),
-        ("w week weeks", 7 * DAY),
+    what = f'a duration from {_spelt(low, _TIMES)} to {_spelt(high, _TIMES)}, such as "10 min" or "1h30m"'
+    return Kind(
+        what, lambda value: _quantity(value, _TIMES, low, high), str, lambda value: f'"{_spelt(value, _TIMES)}"'
     )
-    for unit in units.split()
-}
 
 
 def _choice(names: tuple[str, ...]) -> Kind:
     def read(value: Any) -> str:
-        if value not in names:
-            raise ValueError
-        return str(value)
+        return names[names.index(value)]
 
     return Kind("one of " + ", ".join(f'"{name}"' for name in names), read)
 
 
+def _list(what: str, read: Callable[[Any], Any]) -> Kind:
+    def read_all(values: Any) -> tuple[Any, ...]:
+        return tuple(read(value) for value in _checked(values, list | tuple))
+
+    def from_text(text: str) -> Any:
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+        return [item.strip() for item in text.split(",") if item.strip()]
+
+    return Kind(f"a list of {what}", read_all, from_text, lambda values: json.dumps([str(value) for value in values]))
+
+
+# The first four are the ones that are written.
+_SIZES = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_TIMES = (
+    {"days": DAY, "h": HOUR, "min": MINUTE, "s": 1, "d": DAY, "day": DAY, "w": 7 * DAY, "week": 7 * DAY}
+    | {"weeks": 7 * DAY, "hour": HOUR, "hours": HOUR, "m": MINUTE, "minute": MINUTE, "minutes": MINUTE}
+    | {"sec": 1, "second": 1, "seconds": 1}
+)
+
+
+def _quantity(value: Any, units: Mapping[str, int], low: int, high: int) -> int:
+    """A number, or text such as "90", "1h30m", "20 MiB"."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text.isdecimal():
+            return _within(int(text), low, high)
+        _matched(r"([0-9]+ *[a-z]+ *)+", text)
+        known = {unit.lower(): amount for unit, amount in units.items()}
+        value = sum(int(amount) * known[unit] for amount, unit in re.findall(r"([0-9]+) *([a-z]+)", text))
+    return _within(value, low, high)
+
+
+def _spelt(value: int, units: Mapping[str, int]) -> str:
+    unit = next(unit for unit in list(units)[:4] if value % units[unit] == 0)
+    return f"{value // units[unit]} {unit}".replace("1 days", "1 day")
+
+
 def _within(value: Any, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+    if isinstance(value, bool) or not low <= _checked(value, int) <= high:
+        raise ValueError
+    return int(value)
+
+
+def _checked(value: Any, types: Any) -> Any:
+    if not isinstance(value, types):
         raise ValueError
     return value
 
 
+def _text(value: Any) -> str:
+    if not _checked(value, str).isprintable():
+        raise ValueError
+    return str(value)
+
+
 def _matched(pattern: str, value: Any) -> tuple[str, ...]:
-    found = re.fullmatch(pattern, value) if isinstance(value, str) else None
+    found = re.fullmatch(pattern, _checked(value, str))
     if not found:
         raise ValueError
-    return tuple(group or "" for group in found.groups())
-
-
-def _unit(units: Mapping[str, int], unit: str) -> int:
-    if unit not in units:
-        raise ValueError
-    return units[unit]
+    return found.groups("")
 
 
 def _int_or_text(text: str) -> int | str:
@@ -629,30 +605,12 @@ def _int_or_text(text: str) -> int | str:
         return text
 
 
-def _list(text: str) -> Any:
-    if text.lstrip().startswith("["):
-        return json.loads(text)
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError
-    return value
-
-
 def _path(value: Any) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not _checked(value, str) or "\0" in value:
         raise ValueError
     try:
         return Path(value).expanduser()
-    except RuntimeError:
+    except RuntimeError:  # nobody's home
         raise ValueError from None
 
 
@@ -660,105 +618,70 @@ def _address(value: Any) -> Address:
     host, port = _matched(r"([A-Za-z0-9._-]+|\[[^\[\]]+\]):([0-9]{1,5})", value)
     if host.startswith("["):
         host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif not re.search(r"[^0-9.]", host):
-        ipaddress.IPv4Address(host)
+    elif re.fullmatch(r"[0-9.]+", host):
+        host = str(ipaddress.IPv4Address(host))
     return Address(host, _within(int(port), 0, 65535))
-
-
-_HOST = r"([a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
-_SEGMENTS = r"((?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)*)/?"
 
 
 def _origin(value: Any) -> str:
     """As browsers send it (RFC 6454 §6.1): lower case, and without the scheme's own port."""
-    scheme, host, port = _matched(r"([a-z][a-z0-9+.-]*)://" + _HOST, value.lower() if isinstance(value, str) else "")
+    pattern = r"([a-z][a-z0-9+.-]*)://([a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
+    scheme, host, port = _matched(pattern, _text(value).lower())
     if not port or (scheme, int(port)) in (("http", 80), ("https", 443)):
         return f"{scheme}://{host}"
     return f"{scheme}://{host}:{_within(int(port), 1, 65535)}"
 
 
 def _url(value: Any) -> str:
-    if value == "":
+    if not _text(value):
         return ""
-    origin, path = _matched(rf"((?i:https?://{_HOST.replace('(', '(?:', 1)}))" + _SEGMENTS, value)[::2]
-    return _origin(origin) + path
+    origin, path = _matched(r"((?i:https?)://[^/]+)(.*)", value)
+    return _origin(origin) + _base_path(path)
 
 
 def _base_path(value: Any) -> str:
-    return _matched(_SEGMENTS, value)[0]
-
-
-def _each(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    def read_all(values: Any) -> tuple[Any, ...]:
-        if not isinstance(values, list | tuple):
-            raise ValueError
-        return tuple(read(value) for value in values)
-
-    return read_all
-
-
-def _network(value: Any) -> Network:
-    return ipaddress.ip_network(_text(value))  # a number would be taken for an address
+    return _matched(r"((?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)*)/?", value)[0]
 
 
 def _rate(value: Any) -> Rate | None:
-    if value in ("off", "0") or (value == 0 and not isinstance(value, bool)):
+    if value in ("off", "0") or (type(value) is int and value == 0):
         return None
-    pattern = r"([0-9]{1,9}) */ *([0-9]{0,9}) *([a-z]+)"
-    amount, count, unit = _matched(pattern, value.strip().lower() if isinstance(value, str) else "")
-    seconds = int(count or 1) * _unit(_TIMES, unit)
+    amount, count, unit = _matched(r"([0-9]{1,9}) */ *([0-9]{0,9}) *([a-z]+)", _text(value).strip().lower())
+    seconds = int(count or 1) * _TIMES[unit]
     return Rate(_within(int(amount), 1, 10**9), _within(seconds, 1, 30 * DAY))
 
 
+def _rate_text(rate: Rate | None) -> str:
+    return f'"{rate.amount}/{re.sub("^1 | ", "", _spelt(rate.seconds, _TIMES))}"' if rate else '"off"'
+
+
 def _dsn(value: Any) -> Secret:
-    if value and not _text(value).startswith(("postgresql://", "postgres://")):
+    if _text(value) and not value.startswith(("postgresql://", "postgres://")):
         raise ValueError
-    return Secret(_text(value))
+    return Secret(value)
 
 
 def _mailbox(value: Any) -> str:
-    if value:
-        _matched(r"(?:[^<>@]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+)", _text(value))
-    return _text(value)
-
-
-def _size_text(value: int) -> str:
-    names = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "B"))
-    return next(f"{value // unit} {name}" for unit, name in names if value % unit == 0)
-
-
-def _time_text(value: int) -> str:
-    names = ((DAY, "days"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
-    return next(f"{value // unit} {name}" for unit, name in names if value % unit == 0).replace("1 days", "1 day")
-
-
-def _rate_text(rate: Rate | None) -> str:
-    if rate is None:
-        return '"off"'
-    return f'"{rate.amount}/{re.sub(r"^1 | ", "", _time_text(rate.seconds))}"'
+    if _text(value):
+        _matched(r"[^<>@]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+", value)
+    return str(value)
 
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_PLAIN = "text without control characters"
 _BY_TYPE: dict[Any, Kind] = {
     bool: Kind(
-        "true or false", _boolean, lambda text: _TRUTHS.get(text.lower(), text), lambda value: str(value).lower()
+        "true or false", lambda value: _checked(value, bool), lambda text: _TRUTHS.get(text.lower(), text), json.dumps
     ),
-    str: Kind("text without control characters", _text),
+    str: Kind(_PLAIN, _text),
     Path: Kind("a path", _path),
     Address: Kind('host:port, such as "127.0.0.1:8000" or "[::1]:8000"', _address),
-    Secret: Kind("text without control characters", lambda value: Secret(_text(value)), str, lambda _: '""'),
+    Secret: Kind(_PLAIN, lambda value: Secret(_text(value)), str, lambda _: '""'),
 }
-URL = Kind('an http or https address such as "https://notes.example.org", without query', _url)
+URL = Kind('an http or https address such as "https://notes.example.org"', _url)
 BASE_PATH = Kind('a path such as "/notes"', _base_path)
-NETWORKS = Kind(
-    'a list of IP addresses and networks, such as "10.0.0.0/8"',
-    _each(_network),
-    _list,
-    lambda nets: json.dumps([str(net) for net in nets]),
-)
-ORIGINS = Kind(
-    'a list of origins, such as "https://app.example.org"', _each(_origin), _list, lambda value: json.dumps(value)
-)
+NETWORKS = _list('IP addresses and networks, such as "10.0.0.0/8"', lambda value: ipaddress.ip_network(_text(value)))
+ORIGINS = _list('origins, such as "https://app.example.org"', _origin)
 RATE = Kind('a rate such as "120/min" or "10/15min", or "off"', _rate, str, _rate_text)
 DSN = Kind("a postgresql:// URL, or empty", _dsn, str, lambda _: '""')
 MAILBOX = Kind('a mail address such as "mdserver <notes@example.org>"', _mailbox)
