@@ -170,6 +170,10 @@ class _Connection(aiosqlite.Connection):
         self.waiting += 1
         try:
             return cast(T, await self._queue(lambda: function(self._conn)))
+        except sqlite3.Error as error:
+            if (trouble := _for_caller(error, reading=self._reading)) is not error:
+                raise trouble from error
+            raise
         finally:
             self.waiting -= 1
 
@@ -210,7 +214,6 @@ class _Connection(aiosqlite.Connection):
                 continue
             result, error = _outcome(what)
             if future is not None:
-                error = error and _for_caller(error, reading=self._reading)
                 hand_over(future.get_loop(), settle, future, result, error)
             if _is_stop(result):
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -90,7 +91,7 @@ async def test_every_shape_of_question(things: Database) -> None:
     wrong: list[str] = []
     for sql, values, expected in SHAPES:
         try:
-            found = await things.read(lambda db, sql=sql, values=values: db.rows(sql, *values))
+            found = await things.read(methodcaller("rows", sql, *values))
         except Exception as error:
             wrong.append(f"{sql} {values}: {error!r}")
             continue
@@ -152,7 +153,7 @@ async def test_single_values(things: Database) -> None:
     found = await things.read(question)
     assert found == (1, None, None, True, False, b"\x00\xff", ["B", "a", "é"], [True, False, False])
     assert [type(one) for one in found[3:6]] == [bool, bool, bytes]
-    assert all(type(one) is bool for one in found[7])  # type: ignore[attr-defined]
+    assert all(type(one) is bool for one in found[7])
 
 
 class Author(msgspec.Struct):
