@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -25,18 +26,15 @@ def set_source(source: Callable[[], int] | None) -> None:
     _source = source or (lambda: time.time_ns() // 1_000_000)
 
 
-_second_text: tuple[int, str] = (-1, "")
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
 def rfc3339(moment: int) -> str:
-    """Milliseconds → `2026-01-31T12:00:00.123Z` (RFC 3339 §5.6). The last second formatted is remembered."""
-    global _second_text
+    """Milliseconds → `2026-01-31T12:00:00.123Z` (RFC 3339 §5.6). Lists format thousands: seconds are remembered."""
     second, rest = divmod(moment, 1000)
-    known, text = _second_text
-    if known != second:
-        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        _second_text = (second, text)
-    return f"{text}{rest:03d}Z"
+    return f"{_second(second)}{rest:03d}Z"
 
 
 def parse(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mdserver import clock
-from mdserver.store.db import Tx
+from mdserver.store.db import Reader, Tx
 
 from .access import Actor
 
@@ -42,3 +42,16 @@ def record(
         clock.now(),
     )
     tx.announce("workspace", workspace_id)
+
+
+def is_known(db: Reader, workspace_id: str, entity: Entity, entity_id: str) -> bool:
+    """Whether the thing exists or has existed in this workspace: ids are never used again."""
+    return bool(
+        db.value(
+            int,
+            "SELECT 1 FROM changes WHERE workspace_id = $1 AND entity = $2 AND entity_id = $3",
+            workspace_id,
+            entity,
+            entity_id,
+        )
+    )

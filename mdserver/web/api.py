@@ -182,7 +182,7 @@ class Routes:
                     large=large,
                     query=hints.get("query"),
                     parameters={one: hints[one] for one in names},
-                    answer=hints.get("return"),
+                    answer=_answer(hints.get("return")),
                     produces=produces,
                     creates=creates,
                     condition=condition,
@@ -210,6 +210,12 @@ class Routes:
 
     def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         return self.add("DELETE", path, **{"status": 204, **options})
+
+
+def _answer(annotation: Any) -> Any:
+    """What a handler answers with: `T | web.Response` promises a T, whatever form it goes out in."""
+    choices = [one for one in typing.get_args(annotation) if one is not web.Response]
+    return choices[0] if web.Response in typing.get_args(annotation) and len(choices) == 1 else annotation
 
 
 def mount(app: web.Application, routes: list[Route]) -> None:
@@ -270,7 +276,11 @@ def _runner(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespons
             arguments["query"] = read_query(request, query)
         if body is not None:
             arguments["body"] = await _body(request, route, principal)
-        return respond(await handler(request, **arguments), status)
+        try:
+            return respond(await handler(request, **arguments), status)
+        except (Invalid, Malformed, TooLarge):
+            await _judge(request, policy, principal)
+            raise
 
     return run
 
@@ -313,20 +323,21 @@ def respond(value: Any, status: int = 200) -> web.StreamResponse:
 
 async def _body(request: web.Request, route: Route, principal: Principal | None) -> msgspec.Struct:
     """The body as its Struct. A caller without the role hears of that rather than of the body's faults."""
-    judge = route.policy.check
-
-    async def judged() -> None:
-        if judge is not None and principal is not None:
-            await request.app[DB].glance(lambda db: judge(db, principal, request.match_info))
-
     assert route.body is not None
     if route.large:
-        await judged()
+        await _judge(request, route.policy, principal)
     try:
         return await _read_body(request, route, route.body)
     except Problem:
-        await judged()
+        await _judge(request, route.policy, principal)
         raise
+
+
+async def _judge(request: web.Request, policy: Policy, principal: Principal | None) -> None:
+    """Raise what a caller without the role hears, before anything is said about what they sent."""
+    check = policy.check
+    if check is not None and principal is not None:
+        await request.app[DB].glance(lambda db: check(db, principal, request.match_info))
 
 
 async def _read_body(request: web.Request, route: Route, kind: type[msgspec.Struct]) -> msgspec.Struct:

@@ -25,6 +25,7 @@ async def once(
     again: Callable[[Tx, str], T] | None,
     result: Callable[[T], str],
     body: msgspec.Struct | None = None,
+    gates: tuple[str, ...] = (),
 ) -> T:
     """Run `create` as a unit of work, or, when this key has created already, `again` with the id of what it made.
 
@@ -33,7 +34,7 @@ async def once(
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return await request.app[DB].write(create)
+        return await request.app[DB].write(create, *gates)
     if not key.isascii() or not key.isprintable() or not 1 <= len(key.strip('"')) <= 200:
         raise Malformed("Idempotency-Key must be 1 to 200 printable ASCII characters.")
     principal = me(request)
@@ -47,4 +48,4 @@ async def once(
         idempotency.remember(tx, principal.user_id, key, fingerprint, result_id=result(created))
         return created
 
-    return await request.app[DB].write(change)
+    return await request.app[DB].write(change, *gates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -34,7 +34,14 @@ class Page(msgspec.Struct, Generic[T]):
     next_cursor: str | None
 
 
-def after(query: Paging, start: Key) -> Key:
+class Cursored(Protocol):
+    """A query with a cursor."""
+
+    @property
+    def cursor(self) -> str | None: ...
+
+
+def after(query: Cursored, start: Key) -> Key:
     """The key to go on after: the cursor's, or `start` on the first page. Malformed when the cursor is not ours.
 
     A cursor of another list is refused by the types in `start`; one of the same types only moves within what the asker
@@ -65,9 +72,16 @@ def page(
     if len(found) <= query.limit:
         return Reply(Page(found, None))
     items = found[: query.limit]
-    following = cursor(key(items[-1]))
-    link = request.rel_url.update_query(cursor=following)
-    return Reply(Page(items, following), headers={"Link": f'<{link}>; rel="next"'})
+    return paged(request, items, key(items[-1]))
+
+
+def paged(request: web.Request, items: list[T], following: tuple[str | int, ...] | None) -> Reply[Page[T]]:
+    """The answer for a page whose model has said after which key the next one begins (None: there is none)."""
+    if following is None:
+        return Reply(Page(items, None))
+    opaque = cursor(following)
+    link = request.rel_url.update_query(cursor=opaque)
+    return Reply(Page(items, opaque), headers={"Link": f'<{link}>; rel="next"'})
 
 
 def _fits(value: str | int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from mdserver.model import workspaces
+from mdserver.model import documents, workspaces
 from mdserver.model.access import Role
 
 from .api import Policy
@@ -18,4 +18,15 @@ def workspace(need: Role) -> Policy:
         of="workspace",
         need=need,
         check=lambda db, me, parameters: workspaces.enter(db, me, parameters["id"], need=need),
+    )
+
+
+@cache
+def document(need: Role) -> Policy:
+    """Members of the workspace of the document `{id}` whose role is at least that."""
+    return Policy(
+        f"document {need}",
+        of="document",
+        need=need,
+        check=lambda db, me, parameters: documents.find(db, me, parameters["id"], need=need),
     )

@@ -1,0 +1,5 @@
+"""`python -m mdserver`: the command line."""
+
+from .cli import main
+
+main()

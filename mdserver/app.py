@@ -1,0 +1,203 @@
+"""Puts the parts together: from a configuration to an application that can be served. Floor 5; knows everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from . import __version__
+from .config import Config
+from .config import Rate as ConfiguredRate
+from .crypto import PROFILES, Passwords, Profile
+from .mail import Mailer
+from .model.updates import Door
+from .store.datadir import DataDirectory
+from .store.db import Database
+from .store.migrate import Migration, migrate_postgres, migrate_sqlite
+from .web import (
+    api,
+    auth,
+    contents,
+    docs,
+    document_parts,
+    documents,
+    edge,
+    health,
+    invitations,
+    limits,
+    me,
+    pages,
+    signin,
+    versions,
+    workspaces,
+)
+from .web.log import REQUEST_LOG, RequestLog
+from .web.setup import SETUP, SetupCode
+
+log = logging.getLogger("mdserver")
+
+ROUTES = (
+    auth.routes,
+    me.routes,
+    workspaces.routes,
+    invitations.routes,
+    documents.routes,
+    document_parts.routes,
+    contents.routes,
+    versions.routes,
+    docs.routes,
+    pages.routes,
+    health.routes,
+)
+
+
+async def open_database(config: Config, directory: DataDirectory) -> tuple[Database, list[Migration], Path | None]:
+    """The configured engine, migrated: → it, what was applied now, and the copy that was made before.
+
+    SchemaError when the database is newer than this program or a migration fails.
+    """
+    url = config.database.url.reveal()
+    if url:
+        from .store.postgres import Postgres  # its libraries cost a start without PostgreSQL a quarter of its time
+
+        postgres = await Postgres.open(url, connections=config.database.connections)
+        try:
+            await postgres.hold_instance()
+            return postgres, await migrate_postgres(postgres), None
+        except BaseException:
+            await postgres.close()
+            raise
+    from .store.sqlite import SQLite
+
+    sqlite = await SQLite.open(directory.database, readers=config.database.readers)
+    try:
+        directory.database.chmod(0o600)
+        applied, copy = await migrate_sqlite(sqlite, backups=directory.backups)
+    except BaseException:
+        await sqlite.close()
+        raise
+    return sqlite, applied, copy
+
+
+def create_app(
+    config: Config,
+    database: Database,
+    *,
+    url: str | None = None,
+    setup: SetupCode | None = None,
+    password_profile: Profile | None = None,
+    out: Callable[[str], object] | None = None,
+) -> web.Application:
+    """The application on an open database. `url` is where people reach it, when the configuration cannot know."""
+    server = config.server
+    app = web.Application(
+        middlewares=[edge.edge],
+        client_max_size=config.limits.document + config.limits.json_body,
+        handler_args={"max_line_size": config.limits.header, "max_field_size": config.limits.header},
+    )
+    app[api.DB] = database
+    app[api.BASE_PATH] = server.base_path
+    app[api.PUBLIC_URL] = (url or server.url()).removesuffix(server.base_path)
+    app[api.LIMITS] = api.Limits(
+        json_body=config.limits.json_body,
+        document=config.limits.document,
+        body_seconds=config.limits.body_seconds,
+        recent_sign_in=config.accounts.recent_sign_in * 1000,
+    )
+    app[api.RATES] = limits.Rates(_rates(config))
+    app[limits.PROXIES] = server.trusted_proxies
+    app[edge.ORIGINS] = frozenset(server.cors_origins)
+    app[edge.STOPPING] = []
+    app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
+    app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
+    app[auth.ACCOUNTS] = config.accounts
+    app[SETUP] = setup or SetupCode.none()
+    authenticator = signin.Authenticator(database)
+    app[signin.SIGNIN] = authenticator
+    app[api.AUTHENTICATE] = authenticator
+    passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
+    app[auth.PASSWORDS] = passwords
+    app[auth.MAILER] = None
+
+    async def hashing(_: web.Application) -> AsyncIterator[None]:
+        yield
+        passwords.close()
+
+    async def mailing(app: web.Application) -> AsyncIterator[None]:
+        mailer = _mailer(config)
+        if mailer is None:
+            yield
+            return
+        app[auth.MAILER] = mailer
+        yield
+        await mailer.close()
+
+    app.cleanup_ctx.extend([hashing, mailing])
+    api.mount(app, [route for resource in ROUTES for route in resource.all])
+    pages.mount(app)
+    return app
+
+
+def wants_json(config: Config) -> bool:
+    """Whether log lines are JSON: as configured, or when nobody looks at a terminal."""
+    return config.log.format == "json" or (config.log.format == "auto" and not sys.stderr.isatty())
+
+
+def _rates(config: Config) -> dict[str, limits.Rate]:
+    rates = config.rates
+    if not rates.enabled:
+        return {}
+    given: dict[str, ConfiguredRate | None] = {
+        "sign-in-account": rates.sign_in_account,
+        "sign-in-address": rates.sign_in_address,
+        "account-mail": rates.account_mail,
+        "writes": rates.writes,
+        "reads": rates.reads,
+    }
+    return {name: limits.Rate(rate.amount, rate.seconds) for name, rate in given.items() if rate is not None}
+
+
+def _mailer(config: Config) -> Mailer | None:
+    mail = config.mail
+    if not mail.host:
+        return None
+    return Mailer(
+        mail.host,
+        mail.port,
+        security=mail.security,
+        sender=mail.sender,
+        username=mail.username,
+        password=mail.password.reveal(),
+        timeout=mail.timeout,
+    )
+
+
+async def run_app(
+    app: web.Application, sites: Callable[[web.AppRunner], list[web.BaseSite]], config: Config, stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set, then finish what is under way and close everything within the configured time."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=config.limits.keep_alive,
+        shutdown_timeout=max(1.0, config.server.shutdown_seconds - 5.0),
+    )
+    await runner.setup()
+    try:
+        for site in sites(runner):
+            await site.start()
+        log.info("mdserver %s is listening on %s", __version__, app[api.PUBLIC_URL] + app[api.BASE_PATH])
+        await stop.wait()
+        app[edge.STOPPING].append(True)
+        log.info("stopping: no new requests, those under way are finished")
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(config.server.shutdown_seconds):
+                await runner.cleanup()

@@ -1,0 +1,68 @@
+"""Copies: a document, alone or with all below it, made anew with its own lineage."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mdserver.errors import Conflict
+from mdserver.model.access import Principal, Role
+from mdserver.store.db import Reader, Tx
+
+from .making import Draft, create, draft
+from .places import subtree
+from .shape import Document, require_live
+
+MOST = 1_000
+
+
+class Source(msgspec.Struct):
+    """What is copied: the document first, then what stands below it, parents before children; and their texts."""
+
+    documents: list[Document]
+    contents: list[str]
+
+
+def source(db: Reader, me: Principal, document: Document, *, children: bool) -> Source:
+    """Read a found document, with what stands below it if asked. Conflict past 1,000 documents."""
+    require_live(document)
+    found = [document, *(subtree(db, me, document, limit=MOST + 1) if children else [])]
+    if len(found) > MOST:
+        raise Conflict(f"At most {MOST} documents are copied at once; there are more below this one.")
+    contents = [db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", one.id) or "" for one in found]
+    return Source(found, contents)
+
+
+def drafts(source: Source, *, maximum_bytes: int) -> list[Draft]:
+    """Prepare the texts; off the event loop."""
+    return [draft(one, maximum_bytes=maximum_bytes) for one in source.contents]
+
+
+def copy(
+    tx: Tx,
+    me: Principal,
+    workspace_id: str,
+    source: Source,
+    drafts: list[Draft],
+    *,
+    role: Role,
+    parent_id: str | None,
+    title: str | None,
+) -> Document:
+    """Make the copies in a workspace that was entered with `role`; the copy of the first document."""
+    made: dict[str, Document] = {}
+    for original, prepared in zip(source.documents, drafts, strict=True):
+        first = not made
+        made[original.id] = create(
+            tx,
+            me,
+            workspace_id,
+            role=role,
+            title=title if first and title else original.title,
+            kind="folder" if original.kind == "folder" else "markdown",
+            draft=prepared,
+            parent_id=parent_id if first else made[original.parent_id or ""].id,
+            tags=original.tags,
+            filename=None if first and title else original.filename,
+            reason="copy",
+        )
+    return made[source.documents[0].id]

@@ -1,0 +1,228 @@
+"""What a document is to those who see it, and finding it: which is permission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from mdserver.clock import rfc3339
+from mdserver.errors import Conflict, NotFound
+from mdserver.model.access import VIEWER, Person, Principal, Role, document_permissions, require
+from mdserver.store.db import Reader
+from mdserver.store.rows import Time
+
+Kind = Literal["markdown", "folder"]
+"""The kinds that can be made now; `richtext` and `mindmap` have their place in the schema."""
+
+EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class Document(msgspec.Struct, kw_only=True):
+    """A document or folder as the asker sees it, without its text.
+
+    `version` counts changes of the content, `revision` those of everything else that members share. `content_hash` is
+    SHA-256 in hex, `size` the bytes of the text in UTF-8. `author` and `updated_by` are null once the account is gone.
+    """
+
+    id: str
+    workspace_id: str
+    parent_id: str | None
+    position: str
+    kind: str
+    title: str
+    filename: str
+    path: str
+    tags: list[str]
+    version: int
+    revision: int
+    content_hash: str
+    size: int
+    author: Person | None
+    updated_by: Person | None
+    created_at: Time
+    updated_at: Time
+    trashed_at: Time | None
+    archived_at: Time | None
+    template: bool
+    favourite: bool
+    role: Role
+    permissions: list[str]
+
+
+class DocumentWithContent(Document, kw_only=True):
+    """A document with its Markdown text."""
+
+    content: str
+
+
+class TreeItem(msgspec.Struct):
+    """A document as a line of the tree, in the order in which siblings stand."""
+
+    id: str
+    parent_id: str | None
+    position: str
+    kind: str
+    title: str
+    filename: str
+    has_children: bool
+    archived: bool
+
+
+COLUMNS = (
+    "d.id, d.workspace_id, d.parent_id, d.position, d.kind, d.title, d.filename, d.path, d.tags, d.version, d.revision,"
+    " d.content_hash, d.size, d.author_id, d.updated_by, d.created_at, d.updated_at, d.trashed_at, d.archived_at,"
+    " d.template_at,"
+    " CASE WHEN EXISTS (SELECT 1 FROM favourites f WHERE f.user_id = $1 AND f.document_id = d.id) THEN 1 ELSE 0 END"
+)
+"""What `made` turns into a Document; `$1` is the asker's id. Followed by the role, then by whatever else is asked."""
+
+_FIND = (
+    f"SELECT {COLUMNS}, m.role"
+    " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
+)
+_FIND_WITH_CONTENT = (
+    f"SELECT {COLUMNS}, m.role, t.text"
+    " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1"
+    " LEFT JOIN document_texts t ON t.document_id = d.id WHERE d.id = $2"
+)
+_TAG = (
+    "SELECT d.workspace_id, d.version, d.content_hash, d.revision, m.role, d.kind,"
+    " CASE WHEN EXISTS (SELECT 1 FROM favourites f WHERE f.user_id = $1 AND f.document_id = d.id) THEN 1 ELSE 0 END"
+    " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
+)
+
+
+def find(db: Reader, me: Principal, document_id: str, *, need: Role = VIEWER) -> Document:
+    """The document, if the asker's role in its workspace is high enough.
+
+    NotFound for strangers and for tokens of another workspace, Forbidden for members of too low a role.
+    """
+    found = db.rows(_FIND, me.user_id, document_id)
+    document = made(db, me, _visible(me, found))[0]
+    require(document.role, need)
+    return document
+
+
+def find_with_content(db: Reader, me: Principal, document_id: str) -> DocumentWithContent:
+    """The same with its text (empty for a folder)."""
+    row = _visible(me, db.rows(_FIND_WITH_CONTENT, me.user_id, document_id))[0]
+    return _made_one(db, me, row, row[22] or "")
+
+
+def find_tag(db: Reader, me: Principal, document_id: str) -> tuple[str, str]:
+    """(content tag, full tag) of the document without reading it: for conditional requests."""
+    found = db.rows(_TAG, me.user_id, document_id)
+    if not found or (me.workspace_id is not None and me.workspace_id != found[0][0]):
+        raise _unknown()
+    _, version, content_hash, revision, role, _, favourite = found[0]
+    content = f"{version}-{content_hash[:16]}"
+    return content, f"{content}.{revision}.{role[0]}{len(me.scopes)}{favourite}"
+
+
+def by_path(db: Reader, me: Principal, workspace_id: str, path_key: str, *, role: Role) -> list[Document]:
+    """The live document at that folded path in a workspace that was entered: a list of one or none."""
+    where = " AND d.path_key = $4 AND d.trashed_at IS NULL"
+    return made(db, me, db.rows(LISTED + where, *listed(me, workspace_id, role), path_key))
+
+
+LISTED = f"SELECT {COLUMNS}, CAST($2 AS TEXT) FROM documents d WHERE d.workspace_id = $3"
+"""Start of a SELECT over a workspace that was entered; further parameters begin at $4."""
+
+
+def listed(me: Principal, workspace_id: str, role: Role = VIEWER) -> tuple[str, str, str]:
+    """The first three parameters of LISTED."""
+    return me.user_id, role, workspace_id
+
+
+def content_tag(document: Document) -> str:
+    """The opaque part of the content's ETag: `<version>-<16 hex digits of the text's hash>`."""
+    return f"{document.version}-{document.content_hash[:16]}"
+
+
+def full_tag(document: Document, me: Principal) -> str:
+    """The opaque part of the document's ETag: the content's, the revision, and what differs between askers."""
+    return (
+        f"{content_tag(document)}.{document.revision}."
+        f"{document.role[0]}{len(me.scopes)}{1 if document.favourite else 0}"
+    )
+
+
+def require_live(document: Document) -> None:
+    """Conflict when the document lies in the trash."""
+    if document.trashed_at is not None:
+        raise Conflict("The document is in the trash: restore it first.")
+
+
+def require_text(document: Document) -> None:
+    """Conflict when it is of a kind that has no text."""
+    if document.kind == "folder":
+        raise Conflict("A folder has no content.")
+
+
+def made(db: Reader, me: Principal, rows: list[tuple[Any, ...]]) -> list[Document]:
+    """Rows of COLUMNS and a role as Documents. Lists are the busiest answers, so this is written out by position."""
+    if not rows:
+        return []
+    people = persons(db, {one for row in rows for one in (row[13], row[14])}, me)
+    scopes = me.scopes
+    return [
+        Document(
+            id=row[0],
+            workspace_id=row[1],
+            parent_id=row[2] or None,
+            position=row[3],
+            kind=row[4],
+            title=row[5],
+            filename=row[6],
+            path=row[7],
+            tags=_tags(row[8]),
+            version=row[9],
+            revision=row[10],
+            content_hash=row[11],
+            size=row[12],
+            author=people.get(row[13]),
+            updated_by=people.get(row[14]),
+            created_at=rfc3339(row[15]),
+            updated_at=rfc3339(row[16]),
+            trashed_at=rfc3339(row[17]) if row[17] is not None else None,
+            archived_at=rfc3339(row[18]) if row[18] is not None else None,
+            template=row[19] is not None,
+            favourite=row[20] == 1,
+            role=row[21],
+            permissions=document_permissions(row[21], scopes),
+        )
+        for row in rows
+    ]
+
+
+def persons(db: Reader, ids: Iterable[str], me: Principal) -> dict[str, Person]:
+    """People by id; those whose account is gone are missing."""
+    found = {me.user_id: me.person}
+    for one in ids:
+        if one not in found:
+            row = db.first(Person, "SELECT id, display_name, avatar_url FROM users WHERE id = $1", one)
+            if row is not None:
+                found[one] = row
+    return found
+
+
+def _made_one(db: Reader, me: Principal, row: tuple[Any, ...], content: str) -> DocumentWithContent:
+    document = made(db, me, [row])[0]
+    fields = {name: getattr(document, name) for name in Document.__struct_fields__}
+    return DocumentWithContent(content=content, **fields)
+
+
+def _tags(text: str) -> list[str]:
+    return [] if text == "[]" else msgspec.json.decode(text, type=list[str])
+
+
+def _visible(me: Principal, found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    if not found or (me.workspace_id is not None and me.workspace_id != found[0][1]):
+        raise _unknown()
+    return found
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such document, or you cannot see it.")

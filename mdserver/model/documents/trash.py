@@ -1,0 +1,143 @@
+"""The trash: a document goes with all below it, comes back as the same set, or is purged for ever."""
+
+from __future__ import annotations
+
+from mdserver import clock, text
+from mdserver.errors import Conflict
+from mdserver.model import changes, texts
+from mdserver.model.access import Actor, Principal
+from mdserver.store.db import Reader, Tx
+
+from .places import check_path, free_filename, last_position, parent_for
+from .shape import Document, find, require_live
+
+
+def trash(tx: Tx, me: Principal, document: Document) -> Document:
+    """Move a found document to the trash with everything below it."""
+    require_live(document)
+    key = _path_key(tx, document.id)
+    now = clock.now()
+    went = tx.rows(
+        "UPDATE documents SET trashed_at = $1, trash_id = $2, revision = revision + 1, updated_at = $1, updated_by = $3"
+        " WHERE workspace_id = $4 AND trashed_at IS NULL AND (path_key = $5 OR path_key >= $6 AND path_key < $7)"
+        " RETURNING id, version",
+        now,
+        document.id,
+        me.user_id,
+        document.workspace_id,
+        key,
+        f"{key}/",
+        f"{key}0",
+    )
+    _recorded(tx, me, document.workspace_id, went)
+    return find(tx, me, document.id)
+
+
+def restore(tx: Tx, me: Principal, document: Document) -> Document:
+    """Bring a found document back with what went into the trash with it.
+
+    It returns to its parent, or to the root when that is gone, and is numbered when its file name is taken by now.
+    """
+    if document.trashed_at is None:
+        raise Conflict("The document is not in the trash.")
+    key, trash_id = tx.rows("SELECT path_key, trash_id FROM documents WHERE id = $1", document.id)[0]
+    parent_id = document.parent_id if _is_live(tx, document.parent_id, document.workspace_id) else None
+    below, below_key = parent_for(tx, me, document.workspace_id, parent_id)
+    filename = free_filename(tx, document.workspace_id, below_key, document.filename)
+    path, path_key = below + filename, below_key + text.fold(filename)
+    position = document.position
+    if parent_id != document.parent_id:
+        position = last_position(tx, document.workspace_id, parent_id or "")
+    for (one,) in tx.rows(
+        "SELECT path_key FROM documents WHERE workspace_id = $1 AND trash_id = $2 AND trashed_at IS NOT NULL"
+        " AND path_key >= $3 AND path_key < $4",
+        document.workspace_id,
+        trash_id,
+        f"{key}/",
+        f"{key}0",
+    ):
+        check_path(path_key + one[len(key) :])
+    tx.run(
+        "UPDATE documents SET parent_id = $1, position = $2, filename = $3 WHERE id = $4",
+        parent_id or "",
+        position,
+        filename,
+        document.id,
+    )
+    back = tx.rows(
+        "UPDATE documents SET trashed_at = NULL, trash_id = NULL, revision = revision + 1, updated_at = $1,"
+        " updated_by = $2, path = $3 || substr(path, $4), path_key = $5 || substr(path_key, $6)"
+        " WHERE workspace_id = $7 AND trash_id = $8 AND trashed_at IS NOT NULL"
+        " AND (id = $9 OR path_key >= $10 AND path_key < $11) RETURNING id, version",
+        clock.now(),
+        me.user_id,
+        path,
+        len(document.path) + 1,
+        path_key,
+        len(key) + 1,
+        document.workspace_id,
+        trash_id,
+        document.id,
+        f"{key}/",
+        f"{key}0",
+    )
+    _recorded(tx, me, document.workspace_id, back)
+    return find(tx, me, document.id)
+
+
+def purge(tx: Tx, me: Actor, document: Document) -> int:
+    """Delete a found document for ever, with what went into the trash below it; how many. Only from the trash."""
+    if document.trashed_at is None:
+        raise Conflict("Only what is in the trash can be purged: trash it first.")
+    key, trash_id = tx.rows("SELECT path_key, trash_id FROM documents WHERE id = $1", document.id)[0]
+    ids = tx.column(
+        str,
+        "SELECT id FROM documents WHERE workspace_id = $1 AND trash_id = $2 AND trashed_at IS NOT NULL"
+        " AND (id = $3 OR path_key >= $4 AND path_key < $5)",
+        document.workspace_id,
+        trash_id,
+        document.id,
+        f"{key}/",
+        f"{key}0",
+    )
+    return _erase(tx, me, document.workspace_id, ids)
+
+
+def empty(tx: Tx, me: Actor, workspace_id: str, *, limit: int = 500) -> int:
+    """Purge up to `limit` documents from the trash of a workspace that was entered; how many. 0: it is empty."""
+    ids = tx.column(
+        str,
+        "SELECT id FROM documents WHERE workspace_id = $1 AND trashed_at IS NOT NULL ORDER BY trash_id LIMIT $2",
+        workspace_id,
+        limit,
+    )
+    return _erase(tx, me, workspace_id, ids)
+
+
+def _erase(tx: Tx, me: Actor, workspace_id: str, ids: list[str]) -> int:
+    for one in ids:
+        hashes = tx.column(str, "SELECT DISTINCT content_hash FROM document_versions WHERE document_id = $1", one)
+        tx.run("DELETE FROM documents WHERE id = $1", one)
+        texts.drop_unused(tx, hashes)
+        changes.record(tx, me, workspace_id, "document", one, deleted=True)
+    return len(ids)
+
+
+def _recorded(tx: Tx, me: Actor, workspace_id: str, moved: list[tuple[str, int]]) -> None:
+    for one, version in sorted(moved):
+        changes.record(tx, me, workspace_id, "document", one, version=version)
+
+
+def _path_key(db: Reader, document_id: str) -> str:
+    return db.value(str, "SELECT path_key FROM documents WHERE id = $1", document_id) or ""
+
+
+def _is_live(db: Reader, document_id: str | None, workspace_id: str) -> bool:
+    return document_id is not None and bool(
+        db.value(
+            int,
+            "SELECT 1 FROM documents WHERE id = $1 AND workspace_id = $2 AND trashed_at IS NULL",
+            document_id,
+            workspace_id,
+        )
+    )

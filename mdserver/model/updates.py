@@ -1,0 +1,199 @@
+"""The one door through which content changes: every edit becomes a Yjs update in the document's log.
+
+An edit is computed from the committed state on a scratch document, off the event loop. One unit of work then checks
+permission and precondition again and writes the log row, the projection, the version and the change-log row. When the
+log has grown meanwhile, it starts over from the new state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from mdserver import clock, links, merge, text
+from mdserver.crdt import text as crdt
+from mdserver.errors import Busy
+from mdserver.store.db import Database, Reader, Tx
+
+from . import backlinks, changes, documents, log, texts, versions
+from .access import EDITOR, Principal, Role
+from .documents import Document
+
+ATTEMPTS = 8
+
+Outcome = Literal["applied", "merged"]
+
+
+class Rewritten(msgspec.Struct):
+    """What an edit makes of the present text."""
+
+    content: str
+    overlaps: list[merge.Overlap] = []
+
+
+class Edited(msgspec.Struct):
+    """What came of an edit: `merged` when the text had changed since the edit's base."""
+
+    outcome: Outcome
+    document: Document
+    overlaps: list[merge.Overlap] = []
+
+
+class _Loaded(msgspec.Struct):
+    """What an edit is computed from."""
+
+    document: Document
+    base: str
+    log: log.Log
+
+
+class _Prepared(msgspec.Struct):
+    """What a unit of work has only to write down; no update when the text stays as it is."""
+
+    rewritten: Rewritten
+    merged: bool
+    text: texts.Text
+    links: list[links.Link]
+    update: bytes | None
+    snapshot: bytes | None
+
+
+class _Moved(Exception):
+    """Something else was committed to this document since it was loaded."""
+
+
+class Door:
+    """Edits of one document enter one after another, so that they rarely meet in the log; other doors still may."""
+
+    def __init__(self, database: Database, *, maximum_bytes: int) -> None:
+        self.maximum_bytes = maximum_bytes
+        self._database = database
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def edit(
+        self,
+        me: Principal,
+        document_id: str,
+        *,
+        base: Callable[[Reader, Document], str | None],
+        content: Callable[[Reader, Document], str] | str,
+        reason: versions.Reason = "edit",
+        need: Role = EDITOR,
+        also: Callable[[Tx, Document], None] | None = None,
+    ) -> Edited:
+        """Bring `content` into the document.
+
+        `base` judges the precondition and gives the text that the edit started from (None: the present text, as
+        stored); what was written since then is merged. `also` runs in the same unit of work. Busy when the document
+        changes faster than it can be edited.
+        """
+        turn = self._turns.get(document_id)
+        if turn is None:
+            turn = self._turns[document_id] = asyncio.Lock()
+        async with turn:
+            for _ in range(ATTEMPTS):
+                loaded, wanted = await self._database.read(
+                    lambda db: _load(db, me, document_id, need=need, base=base, content=content)
+                )
+                prepared = await asyncio.to_thread(_prepare, loaded, wanted, self.maximum_bytes)
+                gates = (f"document:{document_id}", f"changes:{loaded.document.workspace_id}")
+
+                def commit(tx: Tx, loaded: _Loaded = loaded, prepared: _Prepared = prepared) -> Document:
+                    document = documents.find(tx, me, document_id, need=need)
+                    return _commit(tx, me, document, loaded, prepared, reason=reason, also=also)
+
+                try:
+                    document = await self._database.write(commit, *gates)
+                except _Moved:
+                    continue
+                return Edited("merged" if prepared.merged else "applied", document, prepared.rewritten.overlaps)
+        raise Busy("The document changes too fast to edit it just now: nothing was changed.")
+
+
+def _load(
+    db: Reader,
+    me: Principal,
+    document_id: str,
+    *,
+    need: Role,
+    base: Callable[[Reader, Document], str | None],
+    content: Callable[[Reader, Document], str] | str,
+) -> tuple[_Loaded, str]:
+    document = documents.find(db, me, document_id, need=need)
+    documents.require_text(document)
+    documents.require_live(document)
+    started_from = base(db, document)
+    if started_from is None:
+        started_from = projection(db, document_id)
+    wanted = content if isinstance(content, str) else content(db, document)
+    return _Loaded(document, started_from, log.load(db, document_id)), wanted
+
+
+def projection(db: Reader, document_id: str) -> str:
+    """The stored text of a found document: what every reading answers from."""
+    return db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", document_id) or ""
+
+
+def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int) -> _Prepared:
+    """Everything that takes time: loading the log, merging, the smallest edit, hashing, compressing."""
+    text.check_content(wanted, maximum_bytes=maximum_bytes)
+    doc = crdt.load(loaded.log.snapshot, loaded.log.updates)
+    current = crdt.text_of(doc)
+    if current == loaded.base:
+        rewritten, merged = Rewritten(wanted), False
+    else:
+        result = merge.merge(loaded.base, server=current, client=wanted)
+        rewritten, merged = Rewritten(result.text, result.overlaps), True
+    data = text.check_content(rewritten.content, maximum_bytes=maximum_bytes)
+    update = crdt.edit(doc, rewritten.content)
+    snapshot = crdt.state(doc) if update is not None and loaded.log.wants_snapshot else None
+    return _Prepared(
+        rewritten,
+        merged,
+        texts.prepare(rewritten.content, data),
+        links.links(rewritten.content),
+        update,
+        snapshot,
+    )
+
+
+def _commit(
+    tx: Tx,
+    me: Principal,
+    document: Document,
+    loaded: _Loaded,
+    prepared: _Prepared,
+    *,
+    reason: versions.Reason,
+    also: Callable[[Tx, Document], None] | None,
+) -> Document:
+    """Write it down, if the document is still what the edit was computed from."""
+    before = loaded.document
+    if log.head(tx, document.id) != loaded.log.head or document.revision != before.revision:
+        raise _Moved
+    if prepared.update is not None:
+        now, seq = clock.now(), loaded.log.head + 1
+        log.append(tx, me, document.id, seq, prepared.update, at=now)
+        if prepared.snapshot is not None:
+            log.keep_snapshot(tx, document.id, seq, prepared.snapshot)
+        version = documents.project(tx, me, document, seq=seq, text=prepared.text, at=now)
+        versions.add(
+            tx,
+            document.id,
+            version,
+            seq=seq,
+            title=document.title,
+            text=prepared.text,
+            reason="merge" if prepared.merged and reason == "edit" else reason,
+            authors=[me.user_id],
+            at=now,
+        )
+        backlinks.index(tx, document.workspace_id, document.id, prepared.links, new=False)
+        changes.record(tx, me, document.workspace_id, "document", document.id, version=version)
+    if also is not None:
+        also(tx, documents.find(tx, me, document.id))
+    return documents.find(tx, me, document.id)

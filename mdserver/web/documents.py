@@ -1,0 +1,338 @@
+"""Documents over HTTP: lists, the tree, making, reading whole, replacing, purging."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from mdserver import clock, ids, text
+from mdserver.errors import Malformed, NotFound
+from mdserver.model import documents, updates, workspaces
+from mdserver.model.access import ADMIN, EDITOR, VIEWER, Principal, Role
+from mdserver.model.documents import Document, DocumentWithContent, Filter, TreeItem
+from mdserver.outline import derive_title
+from mdserver.store.db import Reader, Tx
+
+from . import etags, paging
+from .api import DB, LIMITS, Reply, Routes, link, me
+from .once import once
+from .policies import document as of_document
+from .policies import workspace as of_workspace
+
+routes = Routes("documents")
+
+DOOR: web.AppKey[updates.Door] = web.AppKey("door", updates.Door)
+
+
+class ListQuery(paging.Paging, frozen=True, kw_only=True):
+    """Which documents, in which order. `parent` "root" asks for the top level; `path` for the one at that path."""
+
+    parent: str | None = None
+    path: str | None = None
+    tag: str | None = None
+    kind: documents.Kind | None = None
+    author: str | None = None
+    changed_since: str | None = None
+    trashed: bool = False
+    archived: bool | None = None
+    template: bool | None = None
+    favourite: bool | None = None
+    sort: documents.Sort = "-updated_at"
+
+
+class TreeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`parent` narrows the tree to one level below it; "root" is the top level."""
+
+    parent: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 1000
+    cursor: str | None = None
+
+
+class NewDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A document to be made. Without a title one is taken from the content; `from` names a template or any document."""
+
+    id: str | None = None
+    title: str | None = None
+    kind: documents.Kind = "markdown"
+    content: str | None = None
+    parent_id: str | None = None
+    tags: list[str] | None = None
+    filename: str | None = None
+    source_id: str | None = msgspec.field(name="from", default=None)
+
+
+class WholeDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """All that can be written of a document at once."""
+
+    title: str
+    content: str
+    tags: list[str]
+
+
+class SomeFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The fields to change; those left out stay."""
+
+    title: str | None = None
+    filename: str | None = None
+    tags: list[str] | None = None
+
+
+class Tag(msgspec.Struct):
+    """A tag of a workspace and how many live documents bear it."""
+
+    tag: str
+    count: int
+
+
+class Tags(msgspec.Struct):
+    """Every tag of a workspace."""
+
+    items: list[Tag]
+
+
+@routes.get("/workspaces/{id}/documents", policy=of_workspace(VIEWER))
+async def listing(request: web.Request, id: str, query: ListQuery) -> Reply[paging.Page[Document]]:
+    """List the documents of a workspace, filtered and sorted."""
+    only = _filter(query)
+    who = me(request)
+    start = (0 if query.sort.endswith("updated_at") else "", "")
+    after = paging.after(query, start) if query.cursor is not None else None
+
+    def question(db: Reader) -> tuple[list[Document], tuple[str | int, str] | None]:
+        role = workspaces.enter(db, who, id)
+        if query.path is not None:
+            return documents.by_path(db, who, id, text.fold(query.path.strip("/")), role=role), None
+        return documents.page(db, who, id, role=role, only=only, sort=query.sort, after=after, limit=query.limit)
+
+    items, following = await request.app[DB].glance(question)
+    return paging.paged(request, items, following)
+
+
+@routes.get("/workspaces/{id}/tree", policy=of_workspace(VIEWER))
+async def tree(request: web.Request, id: str, query: TreeQuery) -> Reply[paging.Page[TreeItem]]:
+    """Show the tree: every live document, siblings together in their order."""
+    who = me(request)
+    after = paging.after(query, ("", "", "")) if query.cursor is not None else None
+    parent = _parent(query.parent)
+
+    def question(db: Reader) -> tuple[list[TreeItem], tuple[str, str, str] | None]:
+        workspaces.enter(db, who, id)
+        return documents.tree(db, id, parent_id=parent, after=after, limit=query.limit)
+
+    items, following = await request.app[DB].read(question)
+    return paging.paged(request, items, following)
+
+
+@routes.get("/workspaces/{id}/tags", policy=of_workspace(VIEWER))
+async def tags(request: web.Request, id: str) -> Tags:
+    """List the tags of a workspace."""
+    who = me(request)
+
+    def question(db: Reader) -> Tags:
+        workspaces.enter(db, who, id)
+        return Tags([Tag(*one) for one in documents.workspace_tags(db, id)])
+
+    return await request.app[DB].read(question)
+
+
+@routes.post("/workspaces/{id}/documents", policy=of_workspace(EDITOR), status=201, large=True, creates=True)
+async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Document]:
+    """Make a document, from a title, a text, or another document."""
+    who, app = me(request), request.app
+    given_id = documents.check_id(body.id)
+    if body.filename is not None:
+        text.check_filename(body.filename)
+    content, title, labels = body.content, body.title, body.tags
+    if body.kind == "folder" and content:
+        raise Malformed("A folder has no content.")
+    if body.source_id is not None:
+        source = await app[DB].read(lambda db: documents.find_with_content(db, who, body.source_id or ""))
+        content = source.content if content is None else content
+        title, labels = title or source.title, source.tags if labels is None else labels
+    content = content or ""
+    title = documents.check_title(title if title is not None else derive_title(content, body.filename or "Untitled.md"))
+    labels = documents.check_tags(labels or [])
+    draft = await prepared(request, content)
+
+    def unit(tx: Tx) -> Document:
+        role = workspaces.enter(tx, who, id, need=EDITOR)
+        return documents.create(
+            tx,
+            who,
+            id,
+            role=role,
+            title=title,
+            kind=body.kind,
+            draft=draft,
+            parent_id=body.parent_id,
+            tags=labels,
+            document_id=given_id,
+            filename=body.filename,
+        )
+
+    made = await once(
+        request,
+        unit,
+        again=lambda tx, known: documents.find(tx, who, known, need=EDITOR),
+        result=lambda document: document.id,
+        body=body,
+        gates=(f"changes:{id}",),
+    )
+    return shown(request, made, created=True)
+
+
+@routes.get("/documents/{id}", policy=of_document(VIEWER))
+async def read(request: web.Request, id: str) -> Reply[DocumentWithContent] | web.Response:
+    """Read a document with its text."""
+    who, database = me(request), request.app[DB]
+    if "If-None-Match" in request.headers:
+        _, tag = await database.glance(lambda db: documents.find_tag(db, who, id))
+        if etags.matches(request, f'"{tag}"'):
+            return etags.not_modified(f'"{tag}"')
+    found = await database.glance(lambda db: documents.find_with_content(db, who, id))
+    return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
+
+
+@routes.put("/documents/{id}", policy=of_document(EDITOR), large=True, condition=True)
+async def replace(request: web.Request, id: str, body: WholeDocument) -> Reply[Document]:
+    """Replace title, tags and content of the state that If-Match names."""
+    who = me(request)
+    wanted = etags.expected(request, required=True)
+    title, labels = documents.check_title(body.title), documents.check_tags(body.tags)
+
+    def also(tx: Tx, document: Document) -> None:
+        document = documents.retitle(tx, who, document, title)
+        documents.set_tags(tx, who, document, labels)
+
+    edited = await request.app[DOOR].edit(who, id, base=judged(who, wanted), content=body.content, also=also)
+    return shown(request, edited.document)
+
+
+@routes.patch("/documents/{id}", policy=of_document(EDITOR), condition=True)
+async def amend(request: web.Request, id: str, body: SomeFields) -> Reply[Document]:
+    """Change title, file name or tags."""
+    title = documents.check_title(body.title) if body.title is not None else None
+    labels = documents.check_tags(body.tags) if body.tags is not None else None
+
+    def do(tx: Tx, who: Principal, document: Document) -> Document:
+        if title is not None:
+            document = documents.retitle(tx, who, document, title)
+        if body.filename is not None:
+            document = documents.rename_file(tx, who, document, body.filename)
+        if labels is not None:
+            document = documents.set_tags(tx, who, document, labels)
+        return document
+
+    return await change(request, id, EDITOR, do)
+
+
+@routes.delete("/documents/{id}", policy=of_document(ADMIN), condition=True)
+async def purge(request: web.Request, id: str) -> None:
+    """Delete a document in the trash for ever, with what was trashed below it."""
+    who = me(request)
+    wanted = etags.expected(request, required=False)
+
+    def unit(tx: Tx) -> None:
+        document = documents.find(tx, who, id, need=ADMIN)
+        etags.expected(request, required=True)
+        judge(document, who, wanted)
+        documents.purge(tx, who, document)
+
+    await request.app[DB].write(unit)
+
+
+@routes.delete("/workspaces/{id}/trash", policy=of_workspace(ADMIN))
+async def empty_trash(request: web.Request, id: str) -> None:
+    """Empty the trash of a workspace: all in it is deleted for ever."""
+    who = me(request)
+
+    def unit(tx: Tx) -> int:
+        workspaces.enter(tx, who, id, need=ADMIN)
+        return documents.empty(tx, who, id)
+
+    while await request.app[DB].write(unit):
+        pass  # some hundreds at a time, so that other writers are not kept waiting
+
+
+async def change(
+    request: web.Request, id: str, need: Role, do: Callable[[Tx, Principal, Document], Document]
+) -> Reply[Document]:
+    """Find a document, honour If-Match when it was sent, do something to it in one unit, show it."""
+    who = me(request)
+    wanted = etags.expected(request, required=False)
+
+    def unit(tx: Tx) -> Document:
+        document = documents.find(tx, who, id, need=need)
+        judge(document, who, wanted)
+        return do(tx, who, document)
+
+    return shown(request, await request.app[DB].write(unit))
+
+
+def judge(document: Document, who: Principal, wanted: list[str] | None) -> None:
+    """Stale unless If-Match names the document's present state."""
+    etags.require(
+        wanted,
+        version=document.version,
+        content_tag=documents.content_tag(document),
+        full_tag=documents.full_tag(document, who),
+    )
+
+
+def judged(who: Principal, wanted: list[str] | None) -> Callable[[Reader, Document], None]:
+    """For the door: judge If-Match, and let the edit start from the present text."""
+
+    def base(_: Reader, document: Document) -> None:
+        judge(document, who, wanted)
+
+    return base
+
+
+async def prepared(request: web.Request, content: str) -> documents.Draft:
+    """A draft of the content; a long one is made on a thread, so that others do not wait for it."""
+    maximum = request.app[LIMITS].document
+    if len(content) < 64 << 10:
+        return documents.draft(content, maximum_bytes=maximum)
+    return await asyncio.to_thread(documents.draft, content, maximum_bytes=maximum)
+
+
+def shown(request: web.Request, document: Document, *, created: bool = False) -> Reply[Document]:
+    """A document as an answer, with its ETag; a new one with its address."""
+    reply = Reply(document, etag=f'"{documents.full_tag(document, me(request))}"', status=201 if created else 0)
+    if created:
+        reply.headers["Location"] = link(request, f"/api/v1/documents/{document.id}")
+    return reply
+
+
+def _parent(given: str | None) -> str | None:
+    if given is None or ids.is_id(given):
+        return given
+    if given == "root":
+        return ""
+    raise Malformed("The parameter 'parent' is a document's id or root.")
+
+
+def _filter(query: ListQuery) -> Filter:
+    since = None
+    if query.changed_since is not None:
+        try:
+            since = clock.parse(query.changed_since)
+        except (ValueError, OverflowError) as error:
+            raise Malformed(f"The parameter 'changed_since' is not an RFC 3339 time: {error}.") from error
+    if query.path is not None and not query.path.strip("/"):
+        raise NotFound("There is no document at the root itself.")
+    return Filter(
+        parent_id=_parent(query.parent),
+        tag=query.tag,
+        kind=query.kind,
+        author_id=query.author,
+        since=since,
+        trashed=query.trashed,
+        archived=query.archived,
+        template=query.template,
+        favourite=query.favourite,
+    )
