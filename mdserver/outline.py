@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 TITLE = 255  # code points
-PARSED = 500_000  # code points; the parser takes 1 µs for each, hostile text 20 µs: what is longer is scanned instead
+PARSED = 500_000  # code points; the parser takes 1 µs for each, of hostile text 20 µs; longer texts are scanned
 
 _HEADING = 4_000  # code points of a heading's source that are looked at
 _NESTING = 100
@@ -79,11 +79,11 @@ def split(text: str) -> tuple[int, str]:
     return start, _body(text, start)
 
 
-@cache
-def parser() -> MarkdownIt:
+def new_parser() -> MarkdownIt:
     """CommonMark with GFM's tables, strikethrough and footnotes; raw HTML passes through, so sanitise what is rendered.
 
-    Give `budget(text)` as the environment. Safe to share between threads. Raises TooMuch.
+    Give `budget(text)` as the environment. Parsing raises TooMuch. To share a parser between threads, use it once
+    before: rules are compiled on first use.
     """
     from markdown_it import MarkdownIt
     from mdit_py_plugins.footnote import footnote_plugin
@@ -94,7 +94,14 @@ def parser() -> MarkdownIt:
     # Both run before every other rule, at every place where the parser tries rules.
     md.block.ruler.before("table", "steps", _block_step, {"alt": ["paragraph", "reference", "blockquote", "list"]})
     md.inline.ruler.before("text", "steps", _inline_step)
-    md.render("*warm*", budget(""))  # rules are compiled on first use, which two threads must not do at once
+    skip = md.inline.skipToken
+
+    def counted(state: StateInline) -> None:
+        _step(state.env, 1)
+        skip(state)
+
+    # The search for the end of a link's text goes over known tokens, without rules but again for each "[".
+    md.inline.skipToken = counted  # type: ignore[method-assign]
     return md
 
 
@@ -159,7 +166,9 @@ def _block_step(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _inline_step(state: StateInline, silent: bool) -> bool:
-    return _step(state.env, 1)
+    # To find the end of a comment or the like, the parser's own rule searches the rest of the paragraph.
+    far = state.src.startswith(("<!", "<?"), state.pos)
+    return _step(state.env, 1 + (state.posMax - state.pos) // 100 if far else 1)
 
 
 def _step(env: MutableMapping[str, Any], steps: int) -> bool:
@@ -173,7 +182,7 @@ def _heading_tokens(body: str) -> list[Token]:
     """The document's blocks, with inline content parsed in headings only. Raises TooMuch."""
     if len(body) > PARSED:
         raise TooMuch
-    md = parser()
+    md = _parser()
     env = budget(body)
     tokens: list[Token] = []
     md.block.parse(_NEWLINE.sub("\n", body).replace("\0", "\ufffd"), md, env, tokens)
@@ -182,6 +191,13 @@ def _heading_tokens(body: str) -> list[Token]:
             children: list[Token] = []
             tokens[index + 1].children = md.inline.parse(tokens[index + 1].content, md, env, children)
     return tokens
+
+
+@cache
+def _parser() -> MarkdownIt:
+    md = new_parser()
+    md.render("*warm*", budget(""))
+    return md
 
 
 def _plain(tokens: Sequence[Token]) -> str:
@@ -220,7 +236,7 @@ def _without_markup(raw: str) -> str:
     if not re.search(r"[\\`*_\[<&~]", raw):
         return _collapse(raw)
     try:
-        return _collapse(_plain(parser().parseInline(raw, budget(raw))[0].children or []))
+        return _collapse(_plain(_parser().parseInline(raw, budget(raw))[0].children or []))
     except (TooMuch, RecursionError):
         return _collapse(raw)
 
