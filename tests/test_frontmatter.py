@@ -13,7 +13,7 @@ from mdserver import frontmatter
 from mdserver.frontmatter import FrontMatter, read
 from mdserver.text import fold
 
-steady = settings(derandomize=True, deadline=None, max_examples=200)
+steady = settings(derandomize=True, deadline=None, max_examples=120)
 
 
 def test_title_tags_and_the_place_of_the_body() -> None:

@@ -42,8 +42,8 @@ def test_fold_is_idempotent_and_blind_to_form_and_case(text: str) -> None:
         assert fold(text.casefold()) == key
 
 
-def test_fold_of_every_code_point() -> None:
-    for code in range(0x80, 0x110000):
+def test_fold_of_every_letter_with_case() -> None:
+    for code in range(0x80, 0x20000):
         character = chr(code)
         key = fold(character)
         assert fold(key) == key
