@@ -23,7 +23,6 @@ _EXACT = 8_000_000  # cells (a bit of memory each) up to which a longest common 
 _ALWAYS = 4_096  # cells of one alignment that is made even when the budget is spent
 _WORDY = 1_000_000  # characters of a region up to which it is cut into words
 _SNAP = 256  # characters to look back or ahead for a blank before cutting just anywhere
-_JOIN = 32  # characters: two rewritten passages with less than this between them may become one
 _ALPHABET = 0x110000  # different tokens that can be written as characters
 
 # Scripts written without blanks are compared sign by sign; combining marks and joiners stay with their base.
@@ -83,7 +82,7 @@ def words(text: str) -> list[str]:
 def word_hunks(old: str, new: str) -> list[Hunk]:
     """The changed regions between two texts, in code points, at the edges of words (see `words`).
 
-    Neighbouring rewritten passages with little between them are one hunk, as a person would see it.
+    Words rewritten in a row are one hunk, the blanks between them included, as a person would see it.
     """
     return _merged(_text_hunks(old, new, _Budget()))
 
@@ -228,9 +227,9 @@ def _loose_regions(before: list[str], after: list[str], hunk: Hunk, budget: _Bud
 
 
 def _joined(found: list[Hunk], old: str) -> list[Hunk]:
-    """Unite rewritten passages between which only a blank, a sign or a short word happened to stay the same.
+    """Unite changes between which only blanks or signs happened to stay the same: together they are one rewriting.
 
-    Line ends always part hunks, and so does anything that is longer than what changed beside it.
+    Words and line ends part hunks, and so does anything that is longer than what changed beside it.
     """
     result: list[Hunk] = []
     for hunk in found:
@@ -243,13 +242,11 @@ def _joined(found: list[Hunk], old: str) -> list[Hunk]:
 
 def _belong(left: Hunk, right: Hunk, old: str) -> bool:
     size = right.old_start - left.old_end
-    if size > _JOIN or size > _size(left) or size > _size(right):
+    if size > _size(left) or size > _size(right) or not (_replaces(left) or _replaces(right)):
         return False
     between = old[left.old_end : right.old_start]
-    if _LINE_END.search(old, max(left.old_end - 1, left.old_start), min(right.old_start + 1, right.old_end)):
-        return False
-    replacing = _replaces(left) + _replaces(right)
-    return replacing == 2 or (replacing == 1 and not _WORD_CHARACTER.search(between))
+    beside = old[max(left.old_end - 1, left.old_start) : min(right.old_start + 1, right.old_end)]
+    return not _WORD_CHARACTER.search(between) and not _LINE_END.search(beside)
 
 
 def _size(hunk: Hunk) -> int:
