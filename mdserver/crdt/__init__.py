@@ -1,0 +1,1 @@
+"""Yjs without I/O: offsets, smallest edits, first states. Floor 0."""
