@@ -116,6 +116,7 @@ def create_app(
     app[edge.STOPPING] = []
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
+    app[contents.READING] = asyncio.Semaphore(2)
     app[auth.ACCOUNTS] = config.accounts
     app[SETUP] = setup or SetupCode.none()
     authenticator = signin.Authenticator(database)

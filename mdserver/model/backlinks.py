@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from mdserver import links, text
+from mdserver import links
 from mdserver.store.db import Reader, Tx
 
 from .access import Principal, Role
@@ -34,8 +34,7 @@ def of(db: Reader, me: Principal, document: Document, *, role: Role) -> list[Doc
 
     Targets are kept as written and resolved here, so moving either document needs no rewriting.
     """
-    stem = text.fold(posixpath.splitext(document.filename)[0])
-    keys = {document.id, stem, text.fold(document.title), text.fold(document.filename)}
+    keys = {document.id, links.key_of(document.filename), links.key_of(document.title)}
     hits: list[str] = []
     for key in sorted(keys):
         for source_id, kind, target, source_path in db.rows(

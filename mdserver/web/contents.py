@@ -24,6 +24,9 @@ from .policies import document as of_document
 
 routes = Routes("documents")
 
+READING: web.AppKey[asyncio.Semaphore] = web.AppKey("reading", asyncio.Semaphore)
+"""How many documents are parsed at once: hostile Markdown takes seconds, on threads that others need too."""
+
 SANDBOX = "default-src 'none'; img-src 'self' data:; style-src 'none'; sandbox"
 
 
@@ -114,7 +117,8 @@ async def as_html(request: web.Request, id: str) -> str | web.Response:
     tag = f'"{documents.content_tag(found)}-html"'
     if etags.matches(request, tag):
         return etags.not_modified(tag)
-    rendered = await asyncio.to_thread(html.render, found.content)
+    async with request.app[READING]:
+        rendered = await asyncio.to_thread(html.render, found.content)
     headers = {"ETag": tag, "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": SANDBOX}
     return web.Response(body=rendered.encode(), headers=headers)
 
@@ -123,7 +127,8 @@ async def as_html(request: web.Request, id: str) -> str | web.Response:
 async def read_outline(request: web.Request, id: str) -> Outline:
     """List a document's headings."""
     found = await _text(request, me(request), id)
-    return Outline(await asyncio.to_thread(outline.outline, found.content))
+    async with request.app[READING]:
+        return Outline(await asyncio.to_thread(outline.outline, found.content))
 
 
 @routes.get("/documents/{id}/backlinks", policy=of_document(VIEWER))
