@@ -43,6 +43,9 @@ ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
 SOCKET_PATH_LIMIT = 100
 """A Unix socket's path ends at 108 bytes on Linux and at 104 elsewhere."""
 
+ROOM_IN_MEMORY = 2 * 1024**3
+"""Free space from which /dev/shm is used; containers often have 64 MB there."""
+
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -152,10 +155,17 @@ def _unprivileged() -> pwd.struct_passwd:
 
 
 def _short_directory(user: pwd.struct_passwd | None) -> Path:
-    """A new directory with a path short enough for a socket, reachable for the server's user."""
-    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
+    """A new directory with a path short enough for a socket, reachable for the server's user; in memory if it can be.
+
+    A new database is 700 files: 20 ms in memory, up to 400 ms on a disk that others use, too.
+    """
+    for parent in dict.fromkeys(("/dev/shm", tempfile.gettempdir(), "/tmp", "/var/tmp")):
         place = Path(parent).resolve()
-        if len(str(place)) + len("/mdserver-12345678/.s.PGSQL.5432.lock") > SOCKET_PATH_LIMIT or not place.is_dir():
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            continue
+        if parent == "/dev/shm" and shutil.disk_usage(place).free < ROOM_IN_MEMORY:
+            continue
+        if len(str(place)) + len("/mdserver-12345678/.s.PGSQL.5432.lock") > SOCKET_PATH_LIMIT:
             continue
         if user is not None and any(not one.stat().st_mode & 0o001 for one in (place, *place.parents)):
             continue

@@ -14,6 +14,8 @@ from .postgres_connection import Connection, connect, lock_key
 
 log = logging.getLogger("mdserver.store")
 
+TAKE_SECONDS = 3.0
+"""How long a server that starts waits for one that ends."""
 INSTANCE_SECONDS = 5.0
 """How often a server looks whether it still holds the lock."""
 RETAKE_SECONDS = 1.0
@@ -34,7 +36,7 @@ class Keeper:
 
     def start(self) -> None:
         """Take the lock (a server that has just ended may need a moment to let go). Unusable when it is held."""
-        end = time.monotonic() + 2
+        end = time.monotonic() + TAKE_SECONDS
         while not self._take():
             if time.monotonic() > end:
                 holder = self._holder()
