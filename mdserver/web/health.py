@@ -1,0 +1,97 @@
+"""Whether the server is alive, and whether it can work: for supervisors, proxies and people."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+
+from mdserver import __version__
+from mdserver.errors import Busy
+from mdserver.store.db import Reader
+
+from .api import DB, OPEN, Routes
+from .edge import STOPPING
+
+DATA: web.AppKey[Path] = web.AppKey("data", Path)
+"""The data directory, where there is one to look after."""
+
+LEAST_FREE = 64 << 20
+PATIENCE = 2.0
+
+log = logging.getLogger("mdserver.health")
+routes = Routes("health", prefix="")
+
+
+class Alive(msgspec.Struct):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(msgspec.Struct):
+    """Each check by name; on 503 the problem holds the same `checks`, with a sentence in place of each failed `ok`."""
+
+    status: Literal["ready"]
+    checks: dict[str, str]
+
+
+class Version(msgspec.Struct):
+    name: str
+    version: str
+
+
+@routes.get("/healthz", policy=OPEN, rate="none")
+async def healthz(request: web.Request) -> Alive:
+    """Whether the process answers. It asks nothing of the database."""
+    return Alive()
+
+
+@routes.get("/readyz", policy=OPEN, rate="none")
+async def readyz(request: web.Request) -> Ready:
+    """Whether the server can do its work: database, disk, not stopping; 503 when not."""
+    checks = {
+        "database": await _database(request.app),
+        "disk": _disk(request.app.get(DATA)),
+        "process": "stopping" if True in request.app[STOPPING] else "ok",
+    }
+    failed = [name for name, state in checks.items() if state != "ok"]
+    if failed:
+        raise Busy(f"Not ready: {', '.join(failed)}.", retry_after=5, checks=checks)
+    return Ready("ready", checks)
+
+
+@routes.get("/version", policy=OPEN, rate="none")
+async def version(request: web.Request) -> Version:
+    """Which program this is."""
+    return Version("mdserver", __version__)
+
+
+async def _database(app: web.Application) -> str:
+    def question(db: Reader) -> int | None:
+        return db.value(int, "SELECT 1")
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await app[DB].read(question)
+    except TimeoutError:
+        return f"does not answer within {PATIENCE:g} s"
+    except Exception:  # whatever an engine may raise means the same here
+        log.exception("the database cannot be read")
+        return "cannot be read"
+    return "ok"
+
+
+def _disk(data: Path | None) -> str:
+    if data is None:
+        return "ok"
+    try:
+        space = os.statvfs(data)
+    except OSError:
+        return "the data directory cannot be reached"
+    if space.f_bavail * space.f_frsize < LEAST_FREE:
+        return "the disk is full"
+    return "ok" if os.access(data, os.W_OK | os.X_OK) else "the data directory cannot be written"
