@@ -39,7 +39,7 @@ texts = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
     st.text(max_size=40),
 )
-fixed = settings(deadline=None, derandomize=True, max_examples=150)
+fixed = settings(deadline=None, derandomize=True, max_examples=100)
 
 
 @seed(1)
@@ -154,12 +154,13 @@ def test_scattered_edits_in_a_long_text_stay_small() -> None:
     assert diff.apply("".join(lines), changes) == "".join(changed)
 
 
-def test_other_line_ends_and_indentation_leave_the_words_alone() -> None:
-    old = _long(40_000)
+def test_other_line_ends_and_indentation_leave_the_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff, "_WORDY", 50_000)  # too much for words at once
+    old = _long(4_000)
     for new in (old.replace("\n", "\r\n"), "".join("  " + line for line in old.splitlines(keepends=True))):
         changes = diff.edits(old, new)
         assert diff.apply(old, changes) == new
-        assert sum(len(change.text) for change in changes) <= 2 * 40_000
+        assert sum(len(change.text) for change in changes) <= 2 * 4_000
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_other_line_ends_and_indentation_leave_the_words_alone() -> None:
     [
         ("a\n" * 100_000, "b\na\n" * 50_000),
         ("a " * 100_000, "b a " * 50_000),
-        (_long(20_000), "".join(f"{n} other {n * 31 % 977}\n" for n in range(20_000))),
+        (_long(8_000), "".join(f"{n} other {n * 31 % 977}\n" for n in range(8_000))),
         ("x" * 300_000, "y" + "x" * 300_000 + "y"),
     ],
     ids=["lines", "words", "different", "one word"],
