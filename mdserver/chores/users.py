@@ -7,6 +7,7 @@ import msgspec
 from mdserver.clock import SECOND
 from mdserver.crypto import check_password
 from mdserver.model import audit, codes, sessions, users
+from mdserver.model.access import Role
 from mdserver.model.audit import COMMAND_LINE
 from mdserver.model.users import Account, User
 from mdserver.store.db import Reader, Tx
@@ -51,11 +52,17 @@ class Users(msgspec.Struct, kw_only=True):
     items: list[Account]
 
 
+class Belonging(msgspec.Struct, kw_only=True):
+    id: str
+    name: str
+    role: Role
+
+
 class UserShown(msgspec.Struct, kw_only=True):
-    """An account with what it belongs to; `workspaces` are pairs of name and role."""
+    """An account with the workspaces that it belongs to, and how often it is signed in."""
 
     user: Account
-    workspaces: list[tuple[str, str, str]]
+    workspaces: list[Belonging]
     sessions: int
     tokens: int
 
@@ -101,14 +108,14 @@ async def user_show(house: House, ask: UserAsk) -> UserShown:
 
     def question(db: Reader) -> UserShown:
         user = account(db, ask.who)
-        rows = db.rows(
-            "SELECT w.id, w.name, m.role FROM workspaces w JOIN workspace_members m ON m.workspace_id = w.id"
-            " WHERE m.user_id = $1 ORDER BY w.id",
-            user.id,
-        )
         return UserShown(
             user=users.account(db, user),
-            workspaces=[(row[0], row[1], row[2]) for row in rows],
+            workspaces=db.all(
+                Belonging,
+                "SELECT w.id, w.name, m.role FROM workspaces w JOIN workspace_members m ON m.workspace_id = w.id"
+                " WHERE m.user_id = $1 ORDER BY w.id",
+                user.id,
+            ),
             sessions=len(sessions.of_user(db, user.id, current="", after="", limit=10_000)),
             tokens=db.value(
                 int, "SELECT count(*) FROM personal_tokens WHERE user_id = $1 AND revoked_at IS NULL", user.id

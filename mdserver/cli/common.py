@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from mdserver.chores.chore import Chore
     from mdserver.chores.reach import Run
+    from mdserver.chores.users import Page
     from mdserver.config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -154,6 +156,25 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     all_rows = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[at]) for row in all_rows) for at in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in all_rows]
+
+
+def pages(run: Run, chore: Chore[Page, Any]) -> Iterator[Any]:
+    """Everything that a chore lists, page by page."""
+    from mdserver.chores.users import Page
+
+    after = ""
+    while found := run(chore, Page(after=after)).items:
+        yield from found
+        after = found[-1].id
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount /= 1024
+        del units[0]
+    return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
 def confirm(question: str, *, yes: bool) -> None:

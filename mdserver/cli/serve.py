@@ -76,7 +76,9 @@ def _lock(directory: DataDirectory) -> None:
             return directory.lock()
         except InUse:
             running = directory.running()
-            if (running is not None and running.control) or time.monotonic() > give_up:
+            if running is not None and running.control:
+                refuse(f"A server runs on {directory.path} already: {running.address}/ (process {running.pid}).")
+            if time.monotonic() > give_up:
                 raise
             time.sleep(0.1)
 
