@@ -48,6 +48,8 @@ ROUTES: web.AppKey[list[Route]] = web.AppKey("routes", list)
 BASE_PATH: web.AppKey[str] = web.AppKey("base_path", str)
 PUBLIC_URL: web.AppKey[str] = web.AppKey("public_url", str)
 
+ME: web.RequestKey[Principal] = web.RequestKey("me", Principal)
+
 _encode = msgspec.json.Encoder().encode
 _RECENT = "recent sign-in"
 
@@ -235,12 +237,12 @@ def mount(app: web.Application, routes: list[Route]) -> None:
 
 def me(request: web.Request) -> Principal:
     """Who asks. Only behind a policy other than OPEN."""
-    return typing.cast(Principal, request["me"])
+    return request[ME]
 
 
 def maybe_me(request: web.Request) -> Principal | None:
     """Who asks, where anonymous callers are welcome too."""
-    return typing.cast("Principal | None", request.get("me"))
+    return request.get(ME)
 
 
 def link(request: web.Request, path: str) -> str:
@@ -263,7 +265,7 @@ def _runner(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespons
                 raise SignedOut
             app[RATES].spend(request, rate, address(request))
         else:
-            request["me"] = principal
+            request[ME] = principal
             if not is_open and scope not in principal.scopes:
                 raise Forbidden(f"This token lacks the scope {scope!r}.", needed_scope=scope)
             if is_recent:
@@ -389,6 +391,7 @@ def decode(data: bytes, kind: type[T]) -> T:
 
 
 _AT = re.compile(r"(?s)(.*?)(?: - at `(key in )?\$(.*?)`)?")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
@@ -401,6 +404,8 @@ def _invalid(message: str) -> Invalid:
     if unknown := _UNKNOWN.fullmatch(what):
         name = unknown[1][:100]
         return Invalid(f"There is no field {name!r} here.", pointer=f"{pointer}/{_escaped(name)}")
+    if missing := _MISSING.fullmatch(what):
+        return Invalid(f"The field {missing[1]!r} is required.", pointer=f"{pointer}/{_escaped(missing[1])}")
     return Invalid(what[:300] + ".", pointer=pointer)
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, SignedOut, TooLarge
 
 from .api import BASE_PATH, PUBLIC_URL
-from .limits import PROXIES
+from .limits import PROXIES, RATE, REQUEST_ID
 from .log import REQUEST_LOG
 
 log = logging.getLogger("mdserver.web")
@@ -43,7 +43,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     given = request.headers.get("X-Request-Id")
     if given is not None and app[PROXIES] and _REQUEST_ID.fullmatch(given):
         request_id = given
-    request["id"] = request_id
+    request[REQUEST_ID] = request_id
     try:
         response = await handler(request)
     except Problem as problem:
@@ -58,7 +58,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers["X-Request-Id"] = request_id
         headers["X-Content-Type-Options"] = "nosniff"
         headers.setdefault("Cache-Control", "private, no-cache")
-        if rate := request.get("rate"):
+        if rate := request.get(RATE):
             headers["RateLimit-Policy"], headers["RateLimit"] = rate
         origin = request.headers.get("Origin")
         if origin is not None:
@@ -85,7 +85,7 @@ def problem_response(request: web.Request, problem: Problem) -> web.Response:
         "status": problem.status,
         "detail": problem.detail,
         "instance": safe_path(request.path),
-        "request_id": request["id"],
+        "request_id": request[REQUEST_ID],
         **problem.extra,
     }
     headers = {**problem.headers, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}

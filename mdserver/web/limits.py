@@ -13,6 +13,10 @@ from aiohttp import web
 from mdserver.errors import TooMuch
 
 PROXIES: web.AppKey[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]] = web.AppKey("proxies", tuple)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("id", str)
+RATE: web.RequestKey[tuple[str, str]] = web.RequestKey("rate", tuple)
+"""The RateLimit-Policy and RateLimit fields of the answer."""
+
 _MOST_KEYS = 50_000
 
 
@@ -41,9 +45,9 @@ class Rates:
         if rate is None or not rate.amount:
             return
         left, wait = self.take(name, key, rate)
-        request["rate"] = (self._policies[name], f'"{name}";r={left};t={int(wait) + 1}')
+        request[RATE] = (self._policies[name], f'"{name}";r={left};t={int(wait) + 1}')
         if left < 0:
-            request["rate"] = (self._policies[name], f'"{name}";r=0;t={int(wait) + 1}')
+            request[RATE] = (self._policies[name], f'"{name}";r=0;t={int(wait) + 1}')
             raise TooMuch(f"At most {rate.amount} such requests in {rate.seconds} seconds.", retry_after=int(wait) + 1)
 
     def check(self, name: str, key: str) -> None:

@@ -11,6 +11,8 @@ from aiohttp import web
 
 from mdserver import clock
 
+from .api import ME
+
 
 class RequestLog:
     """Writes `all` requests, only `errors` (status ≥ 500) or `none`, as JSON or for people. No query, no body."""
@@ -26,7 +28,7 @@ class RequestLog:
     ) -> None:
         if response.status < self._least:
             return
-        principal = request.get("me")
+        principal = request.get(ME)
         user = principal.user_id if principal is not None else "-"
         if self._as_json:
             line = msgspec.json.encode(
