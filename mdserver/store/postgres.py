@@ -45,6 +45,8 @@ OUTCOME_SECONDS = 20.0
 CONFLICTS_BESIDE_OTHERS = 3
 """Serialization failures after which a unit runs with no other writer of this process beside it."""
 CONFLICTS = 12
+GATES = 64
+"""Gates that one unit may close; more of them is a mistake, such as a name that is another one at each run."""
 LOSSES = 3
 """Connections that one unit may lose."""
 REPEATS = 2
@@ -74,14 +76,22 @@ class PostgresReader(Reader):
 class PostgresTx(PostgresReader, Tx):
     """One attempt of one unit."""
 
-    def __init__(self, connection: Connection, gates: set[str], tell: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        gates: set[str],
+        enter: Callable[[str], bool],
+        tell: Callable[[str, str], None],
+    ) -> None:
         super().__init__(connection)
+        self._gates = gates
+        self._enter = enter
         self._tell = tell
         self.hooks: list[Callable[[], None]] = []
         self.needed: str | None = None
         self.failure: psycopg.Error | None = None
         self.ended = False
-        self._gates = gates
 
     def run(self, sql: str, *values: Value) -> int:
         return self._execute(sql, values).rowcount
@@ -90,9 +100,15 @@ class PostgresTx(PostgresReader, Tx):
         self.hooks.append(hook)
 
     def gate(self, name: str) -> None:
-        if name not in self._gates:
-            self.needed = self.needed or name  # kept: a unit that swallows the exception must not commit
-            raise GateNeeded(name)
+        if name in self._gates:
+            return
+        # One that nobody is behind is closed in passing. What was committed between our snapshot and now is no danger:
+        # a unit that depends on it fails to serialize, and runs again with this gate closed beforehand.
+        if self._enter(name) and self.value(bool, "SELECT pg_try_advisory_lock($1)", lock_key(name)):
+            self._gates.add(name)
+            return
+        self.needed = self.needed or name  # kept: a unit that swallows the exception must not commit
+        raise GateNeeded(name)
 
     def _execute(self, sql: str, values: tuple[Value, ...]) -> psycopg.Cursor[tuple[Any, ...]]:
         if self.ended:
@@ -219,8 +235,8 @@ class Postgres(Database):
                 self._attempt(session, unit)
                 return False
             except GateNeeded as needed:
-                if needed.name not in unit.gates:
-                    unit.gates.add(needed.name)
+                unit.gates.add(needed.name)
+                if len(unit.gates) <= GATES:
                     return True
                 step, failure = "give up", cast(BaseException, needed)
             except _OutcomeUnknown as unknown:
@@ -240,15 +256,22 @@ class Postgres(Database):
             return False
 
     def _attempt(self, session: Session, unit: Unit) -> None:
-        """One transaction. The unit's own error, a psycopg.Error, GateNeeded, _Lost or _OutcomeUnknown on failure."""
+        """One transaction. The unit's own error, a psycopg.Error, GateNeeded, _Lost or _OutcomeUnknown on failure.
+
+        Its gates stay closed after a commit: the lane opens them when the answer is on its way.
+        """
         connection = session.connection()
+
+        def enter(name: str) -> bool:
+            session.locked = True
+            return self._writers.enter(unit, name)
+
         try:
-            for key in sorted(lock_key(name) for name in unit.gates):
-                connection.execute("SELECT pg_advisory_lock($1)", (key,))
+            session.lock(unit.gates)
             begun = connection.execute(self._writing, prepare=False)
             begun.nextset()
             transaction = str(cast(tuple[Any, ...], begun.fetchone())[0])
-            tx = PostgresTx(connection, unit.gates, self.tell)
+            tx = PostgresTx(connection, gates=unit.gates, enter=enter, tell=self.tell)
             unit.result = _run(tx, unit.change)
             unit.hooks = tx.hooks
             _commit(connection, transaction)
@@ -258,15 +281,10 @@ class Postgres(Database):
         except BaseException as error:
             lost = is_lost(connection, error)
             _rollback(session, connection)
+            session.unlock()
             if lost:
                 raise _Lost from error
             raise
-        finally:
-            if unit.gates and not connection.closed:
-                try:
-                    connection.execute("SELECT pg_advisory_unlock_all()")
-                except psycopg.Error:
-                    session.drop()
 
 
 def _after(error: BaseException, unit: Unit) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Collection
 from typing import Any
 
 import psycopg
@@ -112,6 +113,8 @@ class Session:
         self._dsn = dsn
         self._raw: Connection | None = None
         self._was_there = True
+        self.locked = False
+        """Whether it may hold advisory locks."""
 
     def connection(self) -> Connection:
         """The open connection. Busy when there is no server; one that was there a moment ago is waited for."""
@@ -131,6 +134,21 @@ class Session:
                 raise Busy("The database does not answer: nothing was changed.", retry_after=5) from error
             self._was_there = True
             return self._raw
+
+    def lock(self, names: Collection[str]) -> None:
+        """Wait for the advisory locks of the names, in the one order that everybody keeps; before BEGIN."""
+        for key in sorted({lock_key(name) for name in names}):
+            self.locked = True
+            self.connection().execute("SELECT pg_advisory_lock($1)", (key,))
+
+    def unlock(self) -> None:
+        """Release every advisory lock; with the connection, if need be."""
+        if self.locked and self._raw is not None:
+            try:
+                self._raw.execute("SELECT pg_advisory_unlock_all()")
+            except psycopg.Error:
+                self.drop()
+        self.locked = False
 
     def drop(self) -> None:
         """Close the connection, whatever its state; the next unit gets a new one."""

@@ -62,6 +62,15 @@ class Lane:
             self._changed.notify()
         return await unit.future
 
+    def enter(self, unit: Unit, name: str) -> bool:
+        """Close a gate for a unit that runs already; False when another one is behind it."""
+        with self._changed:
+            if name in self._held and name not in unit.taken:
+                return False
+            self._held.add(name)
+            unit.taken |= {name}
+            return True
+
     def close(self) -> None:
         """Finish what waits, then end the threads and their connections; blocks."""
         with self._changed:
@@ -80,6 +89,7 @@ class Lane:
                 unit.error = error
             if not again:  # before the gates open, so that the hooks behind one gate keep the order of their commits
                 hand_over(unit.loop, unit.answer)
+            session.unlock()
             self._finish(unit, again=again)
         session.drop()
 

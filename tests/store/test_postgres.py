@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -107,28 +107,69 @@ async def test_gates_are_taken_in_one_order(dsn: str) -> None:
         await two.close()
 
 
-async def test_a_gate_that_is_missing_runs_the_unit_again_with_it(database: Postgres) -> None:
+async def test_a_free_gate_is_closed_in_passing(database: Postgres) -> None:
+    """Also one whose name is made in the unit, another one at each run."""
+    runs: list[int] = []
+    held: list[object] = []
+
+    def change(tx: Tx) -> None:
+        increment("a", gates=("second", "first", f"run {len(runs)}"), runs=runs)(tx)
+        held.append(tx.value(int, "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory'"))
+
+    await database.write(change)
+    assert (runs, held, await database.read(count())) == ([1], [3], 1)
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_a_gate_that_is_closed_runs_the_unit_again_behind_it(
+    database: Postgres, dsn: str, swallows: bool
+) -> None:
     runs: list[int] = []
     told: list[int] = []
 
     def change(tx: Tx) -> None:
         tx.after_commit(lambda: told.append(1))
-        increment("a", gates=("second", "first"), runs=runs)(tx)
-
-    await database.write(change)
-    assert (len(runs), len(told), await database.read(count())) == (3, 1, 1)
-
-
-async def test_a_unit_that_swallows_the_missing_gate_runs_again_all_the_same(database: Postgres) -> None:
-    runs: list[int] = []
-
-    def change(tx: Tx) -> None:
         increment("a", runs=runs)(tx)
-        with suppress(GateNeeded):
+        with suppress(GateNeeded) if swallows else nullcontext():
             tx.gate("log")
 
-    await database.write(change)
-    assert (len(runs), await database.read(count())) == (2, 1)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (postgres_connection.lock_key("log"),))
+        writing = asyncio.create_task(database.write(change))
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await until(lambda: other.execute(waits).fetchone() is not None)
+        other.execute("UPDATE counters SET n = n + 1")  # seen by the next run, without a conflict
+        other.execute("SELECT pg_advisory_unlock_all()")
+        await writing
+    assert (len(runs), len(told), await database.read(count())) == (2, 1, 2)
+
+
+async def test_units_close_a_gate_in_passing_beside_each_other(database: Postgres) -> None:
+    """Nobody knows the gate beforehand: those who meet wait for each other, and none is lost."""
+    heard: list[int] = []
+
+    def change(tx: Tx) -> None:
+        tx.gate("log")
+        n = tx.value(int, "UPDATE counters SET n = n + 1 WHERE name = 'a' RETURNING n") or 0
+        tx.after_commit(lambda: heard.append(n))
+
+    await asyncio.gather(*(database.write(change) for _ in range(100)))
+    assert heard == list(range(1, 101))
+
+
+async def test_a_unit_with_gates_without_end_gives_up(database: Postgres) -> None:
+    def change(tx: Tx) -> None:
+        raise GateNeeded(f"never the same {len(waits)}")
+
+    waits: list[int] = []
+
+    def counted(tx: Tx) -> None:
+        waits.append(1)
+        change(tx)
+
+    with pytest.raises(GateNeeded):
+        await database.write(counted)
+    assert len(waits) == postgres.GATES + 1
 
 
 async def test_gates_are_released_whatever_happens(database: Postgres) -> None:
@@ -350,6 +391,8 @@ async def cut_at_commit(dsn: str, cut: Cut) -> AsyncIterator[str]:
                 if armed and b"COMMIT\0" in data:
                     armed.clear()
                     back.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await back
                     if cut == "before its answer arrives":
                         to_server.write(data)
                         await from_server.read(1)  # it has committed
