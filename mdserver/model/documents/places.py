@@ -212,7 +212,7 @@ def _settle_below(tx: Tx, document: Document, key: str, *, path: str, path_key: 
         check_path(path_key + one[len(key) :])
     if path_key == key:  # only the spelling changes: the keys stay
         tx.run(
-            "UPDATE documents SET path = $1 || substr(path, $2), revision = revision + 1"
+            "UPDATE documents SET path = $1 || substr(path, CAST($2 AS INTEGER)), revision = revision + 1"
             " WHERE workspace_id = $3 AND path_key >= $4 AND path_key < $5 AND trashed_at IS NULL",
             path,
             len(document.path) + 1,
@@ -222,7 +222,7 @@ def _settle_below(tx: Tx, document: Document, key: str, *, path: str, path_key: 
         )
         return
     tx.run(
-        "UPDATE documents SET path = $1 || substr(path, $2), path_key = $3 || substr(path_key, $4),"
+        "UPDATE documents SET path = $1 || substr(path, CAST($2 AS INTEGER)), path_key = $3 || substr(path_key, CAST($4 AS INTEGER)),"
         " revision = revision + 1"
         " WHERE workspace_id = $5 AND path_key >= $6 AND path_key < $7 AND trashed_at IS NULL",
         path,

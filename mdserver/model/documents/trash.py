@@ -66,7 +66,7 @@ def restore(tx: Tx, me: Principal, document: Document) -> Document:
     )
     back = tx.rows(
         "UPDATE documents SET trashed_at = NULL, trash_id = NULL, revision = revision + 1, updated_at = $1,"
-        " updated_by = $2, path = $3 || substr(path, $4), path_key = $5 || substr(path_key, $6)"
+        " updated_by = $2, path = $3 || substr(path, CAST($4 AS INTEGER)), path_key = $5 || substr(path_key, CAST($6 AS INTEGER))"
         " WHERE workspace_id = $7 AND trash_id = $8 AND trashed_at IS NOT NULL"
         " AND (id = $9 OR path_key >= $10 AND path_key < $11) RETURNING id, version",
         clock.now(),
