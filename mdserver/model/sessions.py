@@ -146,14 +146,14 @@ def refresh(tx: Tx, refresh_token: str, *, origin: Origin, lifetimes: Lifetimes)
     return None
 
 
-def touch(tx: Tx, session_id: str, *, lifetimes: Lifetimes) -> None:
-    """Note that a session was used; a browser's lives on by it, an app's by refreshing."""
+def touch(tx: Tx, session_id: str) -> None:
+    """Note that a session was used; a browser's lives on by it for as long as it was given, an app's by refreshing."""
     now = clock.now()
     tx.run(
         "UPDATE sessions SET used_at = $1, expires_at = CASE WHEN kind = 'app' THEN expires_at"
-        " WHEN ends_at < $2 THEN ends_at ELSE $2 END WHERE id = $3 AND used_at <= $4 AND ended_at IS NULL",
+        " WHEN expires_at - used_at + $1 > ends_at THEN ends_at ELSE expires_at - used_at + $1 END"
+        " WHERE id = $2 AND used_at <= $3 AND ended_at IS NULL",
         now,
-        now + lifetimes.web_idle,
         session_id,
         now - TOUCHED_EVERY,
     )
