@@ -57,6 +57,19 @@ def issue(
     return code
 
 
+def find(db: Reader, code: str, *purposes: Purpose) -> Code:
+    """What a code stands for, without spending it. Gone as with `use`."""
+    found = db.first(
+        Code,
+        "SELECT purpose, user_id, email, payload FROM codes WHERE hash = $1 AND used_at IS NULL AND expires_at > $2",
+        crypto.token_hash(code),
+        clock.now(),
+    )
+    if found is None or found.purpose not in purposes:
+        raise _gone()
+    return found
+
+
 def use(tx: Tx, code: str, *purposes: Purpose) -> Code:
     """Spend a code. Gone when it is unknown, expired, used or for something else: all alike to whoever tries."""
     found = tx.first(
@@ -67,7 +80,7 @@ def use(tx: Tx, code: str, *purposes: Purpose) -> Code:
         crypto.token_hash(code),
     )
     if found is None or found.purpose not in purposes:
-        raise Gone("This link has been used or has expired: ask for a new one.")
+        raise _gone()
     return found
 
 
@@ -92,3 +105,7 @@ def end_all(tx: Tx, user_id: str) -> None:
 def forget_old(tx: Tx) -> int:
     """Delete codes past their time; how many."""
     return tx.run("DELETE FROM codes WHERE expires_at <= $1", clock.now())
+
+
+def _gone() -> Gone:
+    return Gone("This link has been used or has expired: ask for a new one.")
