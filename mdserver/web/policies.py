@@ -7,7 +7,7 @@ from functools import cache
 from mdserver.model import documents, workspaces
 from mdserver.model.access import Role
 
-from .api import Policy
+from .api import RECENT, Policy
 
 
 @cache
@@ -30,3 +30,9 @@ def document(need: Role) -> Policy:
         need=need,
         check=lambda db, me, parameters: documents.find(db, me, parameters["id"], need=need),
     )
+
+
+@cache
+def recent_workspace(need: Role) -> Policy:
+    """The same, with a sign-in within the last minutes."""
+    return Policy(RECENT.name, of="workspace", need=need, check=workspace(need).check)
