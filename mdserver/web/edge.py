@@ -55,6 +55,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = problem_response(request, Problem("Something broke in the server; it was logged."))
     headers = response.headers
     if not response.prepared:
+        headers["Server"] = "mdserver"
         headers["X-Request-Id"] = request_id
         headers["X-Content-Type-Options"] = "nosniff"
         headers.setdefault("Cache-Control", "private, no-cache")
