@@ -39,7 +39,7 @@ class Ready(msgspec.Struct):
     checks: dict[str, str]
 
 
-class Version(msgspec.Struct):
+class Program(msgspec.Struct):
     name: str
     version: str
 
@@ -65,9 +65,9 @@ async def readyz(request: web.Request) -> Ready:
 
 
 @routes.get("/version", policy=OPEN, rate="none")
-async def version(request: web.Request) -> Version:
+async def version(request: web.Request) -> Program:
     """Which program this is."""
-    return Version("mdserver", __version__)
+    return Program("mdserver", __version__)
 
 
 async def _database(app: web.Application) -> str:
