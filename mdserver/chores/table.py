@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import tokens, users, workspaces
+from . import tokens, transfers, users, workspaces
 from .chore import Chore
 
 CHORES: dict[str, Chore[Any, Any]] = {
-    one.name: one for module in (users, workspaces, tokens) for one in vars(module).values() if isinstance(one, Chore)
+    one.name: one
+    for module in (users, workspaces, tokens, transfers)
+    for one in vars(module).values()
+    if isinstance(one, Chore)
 }

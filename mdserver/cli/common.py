@@ -93,7 +93,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, InUse | Unusable):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.strerror or type(error).__name__}: {error.filename}" if error.filename else str(error)
+        return ": ".join(str(part) for part in (error.strerror or error, error.filename) if part)
     return f"Something unexpected broke ({type(error).__name__}: {error}). “mdserver --debug …” shows where."
 
 
@@ -166,6 +166,11 @@ def pages(run: Run, chore: Chore[Page, Any]) -> Iterator[Any]:
     while found := run(chore, Page(after=after)).items:
         yield from found
         after = found[-1].id
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 document`, `2 documents`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def size(count: int) -> str:

@@ -1,0 +1,1 @@
+"""Documents out of files and into files: folders and zip archives of Markdown. Floor 3."""
