@@ -138,7 +138,7 @@ def credentials(pair: sessions.Pair, user: User, *, status: int = 200) -> Reply[
     signed_in = SignedIn(
         access_token=pair.access_token,
         refresh_token=pair.refresh_token,
-        expires_in=max(0, (pair.expires_at - clock.now()) // 1000),
+        expires_in=max(0, -(-(pair.expires_at - clock.now()) // 1000)),
         user=user,
     )
     return Reply(signed_in, status=status, headers={"Cache-Control": "no-store"})

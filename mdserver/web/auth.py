@@ -98,9 +98,7 @@ async def setup(request: web.Request, body: Setup) -> Reply[SignedIn | BrowserSi
     if await request.app[DB].read(users.exist):
         raise _is_set_up()
     if not request.app[SETUP].fits(body.token):
-        raise SignedOut(
-            "The setup code is wrong or has expired: restart for a new one.", slug="wrong-credentials"
-        )
+        raise SignedOut("The setup code is wrong or has expired: restart for a new one.", slug="wrong-credentials")
     email, name = _checked(body.email, body.display_name, body.password)
     hashed = await request.app[PASSWORDS].hash(body.password)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from email import message_from_bytes, policy
 from typing import Any
 
 import msgspec
@@ -74,7 +77,7 @@ class Client:
         headers = {**self.headers, **options.pop("headers", {})}
         if json is not None:
             headers.setdefault("Content-Type", "application/json")
-            options["data"] = json if isinstance(json, bytes) else msgspec.json.encode(json)
+            options["data"] = io.BytesIO(json if isinstance(json, bytes) else msgspec.json.encode(json))
         async with self.http.request(method, path, headers=headers, **options) as response:
             return Answer(response, await response.read())
 
@@ -232,26 +235,33 @@ class Inbox:
     def __init__(self) -> None:
         self.received: list[tuple[str, str]] = []
         self.port = 0
+        self._arrived = asyncio.Event()
 
     @property
     def config(self) -> Mail:
         """The `mail` section that sends here."""
         return Mail(host="127.0.0.1", port=self.port, security="none", sender="mdserver <notes@example.org>")
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        from email import message_from_bytes, policy
+    async def wait(self, server: Server, to: str, number: int = 1) -> str:
+        """The n-th mail to this address, subject first, once it has come."""
+        await server.settled()
+        async with asyncio.timeout(10):
+            while len(found := [text for address, text in self.received if address == to]) < number:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return found[number - 1]
 
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.original_content, bytes)
         message = message_from_bytes(envelope.original_content, policy=policy.default)
         self.received.append((envelope.rcpt_tos[0], f"{message['Subject']}\n{message.get_content()}"))
+        self._arrived.set()
         return "250 taken"
 
 
 @pytest.fixture
 async def inbox() -> AsyncIterator[Inbox]:
     """A real SMTP server; give its `config` to `start` as `mail`."""
-    import asyncio
-
     made, loop = Inbox(), asyncio.get_running_loop()
     listening = await loop.create_server(lambda: SMTP(made, hostname="localhost", loop=loop), "127.0.0.1", 0)
     made.port = listening.sockets[0].getsockname()[1]
