@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -36,8 +37,11 @@ log = logging.getLogger("mdserver.store")
 
 BATCH_UNITS = 256
 BATCH_SECONDS = 0.005
-GLANCE_STEPS = 20_000
-"""Virtual machine steps after which a glance is given up on the loop (about a millisecond)."""
+GLANCE_SECONDS = 0.002
+"""How long a glance may keep the event loop; then it is given up there and asked again on a reader."""
+
+GLANCE_STEPS = 2_000
+"""Virtual machine steps between two looks at the time (about 50 µs)."""
 
 # SQLite's primary result codes.
 _READ_ONLY, _INTERRUPTED, _FULL = 8, 9, 13
@@ -374,6 +378,7 @@ class SQLite(Database):
             _Connection(lambda: connect(path, read_only=True), f"mdserver-reader-{n}") for n in range(readers)
         ]
         self._glance: sqlite3.Connection | None = None
+        self._glance_ends = math.inf
 
     @classmethod
     async def open(cls, path: Path, *, readers: int = 2, synchronous: str = "FULL") -> SQLite:
@@ -388,8 +393,9 @@ class SQLite(Database):
             if isinstance(error, sqlite3.Error):
                 raise Unusable(f"The database {path} cannot be opened: {error}") from error
             raise
-        # Its only purpose is to cut a glance off: returning non-zero aborts the running statement.
-        self._glance.set_progress_handler(lambda: 1, GLANCE_STEPS)
+        # Its only purpose is to cut a glance off: returning non-zero aborts the running statement. It has to look at
+        # the time, since SQLite counts the steps of a prepared statement over all its runs, short ones too.
+        self._glance.set_progress_handler(lambda: time.monotonic() > self._glance_ends, GLANCE_STEPS)
         return self
 
     async def read(self, question: Callable[[Reader], T]) -> T:
@@ -400,13 +406,23 @@ class SQLite(Database):
         if self._glance is None:
             raise Busy("The server is shutting down.")
         try:
-            return _snapshot(self._glance, question)
+            return self._glimpse(self._glance, question)
         except sqlite3.Error as error:
             if _code(error) != _INTERRUPTED:
                 if (trouble := _for_caller(error, reading=True)) is not error:
                     raise trouble from error
                 raise
         return await self.read(question)
+
+    def _glimpse(self, connection: sqlite3.Connection, question: Callable[[Reader], T]) -> T:
+        connection.execute("BEGIN")
+        self._glance_ends = time.monotonic() + GLANCE_SECONDS
+        try:
+            return question(SQLiteReader(connection))
+        finally:
+            self._glance_ends = math.inf  # the end of the transaction itself must not be cut off
+            if connection.in_transaction:
+                connection.execute("COMMIT")
 
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
         return await self._writer.unit(change)

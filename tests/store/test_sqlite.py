@@ -288,6 +288,18 @@ async def test_a_long_glance_is_moved_to_a_reader(database: SQLite) -> None:
     assert await database.glance(numbers) == [1, 2]
 
 
+async def test_many_short_glances_are_never_cut_off(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite counts a prepared statement's steps over all its runs: 20,000 of them were enough to end in an error."""
+
+    async def refuse(_: object) -> None:
+        raise AssertionError("a short glance went to a reader")
+
+    monkeypatch.setattr(database, "read", refuse)
+    monkeypatch.setattr("mdserver.store.sqlite.GLANCE_SECONDS", 60.0)
+    for _ in range(10_000):
+        assert await database.glance(lambda db: db.value(int, "SELECT 1 + 1")) == 2
+
+
 async def test_a_glance_sees_one_moment(database: SQLite) -> None:
     other = sqlite3.connect(database.path, isolation_level=None)
 
