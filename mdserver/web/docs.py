@@ -75,6 +75,13 @@ def inline(text: str) -> Markup:
     )
 
 
+def folding(path: str) -> Markup:
+    """A path that narrow screens break at its slashes."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>/").join(path.split("/"))
+
+
 def pieces(schema: Json) -> list[Piece]:
     """A schema in words: `array of Document`, `string (date-time) or null`, `"a" | "b"`."""
     if "$ref" in schema:
@@ -124,6 +131,7 @@ def _docs(request: web.Request) -> str:
         "docs.html",
         prose=prose,
         inline=inline,
+        folding=folding,
         pieces=pieces,
         introduction=described["info"]["description"],
         schemes=described["components"]["securitySchemes"],

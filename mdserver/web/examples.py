@@ -103,7 +103,7 @@ def _object(schema: Json, schemas: dict[str, Json], depth: int, lean: bool) -> A
 def _text(schema: Json, name: str) -> str:
     if schema.get("format") == "date-time":
         return "2026-01-31T12:00:00.000Z"
-    if schema.get("format") == "uuid" or name == "id" or name.endswith("_id"):
+    if schema.get("format") == "uuid" or name == "id" or name.endswith("_id") or name == "from":
         return _ID
     if name in ("token", "code") or name.endswith("_token"):
         return _TEXTS.get(name, "…")

@@ -112,6 +112,7 @@ async def test_setup_says_when_it_is_done(aiohttp_client: AiohttpClient, databas
     assert "Setup is done" in text
     assert "<form" not in text
     assert "ann@" not in text
+    assert text.count("<script") == 1
 
 
 async def test_static_files_can_be_kept_for_ever(aiohttp_client: AiohttpClient, sqlite: Database) -> None:
