@@ -27,7 +27,9 @@ class Schemas:
             names[old]: _renamed({key: value for key, value in schema.items() if key != "title"}, renamed)
             for old, schema in components.items()
         }
-        self._made = {repr(kind): _renamed(schema, renamed) for kind, schema in zip(kinds, made, strict=True)}
+        self._made: dict[str, Json] = {
+            repr(kind): _renamed(schema, renamed) for kind, schema in zip(kinds, made, strict=True)
+        }
         taken = self._closure([self._made[repr(kind)] for kind in asked])
         for name, schema in self._components.items():
             if name not in taken:
