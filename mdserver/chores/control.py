@@ -27,7 +27,8 @@ _STOP_SECONDS = 3.0  # for chores that are under way
 @contextlib.asynccontextmanager
 async def listening(house: House, path: Path) -> AsyncIterator[None]:
     """Take chores on the socket `path` until the end of the block. Only the holder of the data directory's lock may."""
-    runner = web.AppRunner(_app(house), access_log=None, shutdown_timeout=_STOP_SECONDS)
+    # A command keeps its connection while it asks somebody something, or reads files.
+    runner = web.AppRunner(_app(house), access_log=None, shutdown_timeout=_STOP_SECONDS, keepalive_timeout=86_400)
     await runner.setup()
     try:
         await web.SockSite(runner, _bound(path)).start()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,6 +31,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 class Lazy(Sorted):
     """Knows its commands by name and loads one when it is called."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few letters gets the others spelt out
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
