@@ -16,6 +16,7 @@ from .sessions import TOUCHED_EVERY, Known
 
 LONGEST_NAME = 100
 _NEVER = 1 << 62
+_YEAR_10000 = 253_402_300_800_000  # RFC 3339 ends before
 
 
 class PersonalToken(msgspec.Struct, kw_only=True):
@@ -62,8 +63,8 @@ def create(
         raise Invalid(f"Name one or more of the scopes {', '.join(me.scopes)}.", pointer="/scopes")
     if workspace_id is not None:
         workspaces.enter(tx, me, workspace_id)
-    if expires_at is not None and not clock.now() < expires_at < _NEVER:
-        raise Invalid("The token would be expired from the start.", pointer="/expires_at")
+    if expires_at is not None and not clock.now() < expires_at < _YEAR_10000:
+        raise Invalid("Name a moment in the future, or null for a token that does not expire.", pointer="/expires_at")
     made, secret = ids.new(), crypto.new_token(crypto.PERSONAL)
     tx.run(
         "INSERT INTO personal_tokens (id, user_id, name, hash, hint, scopes, workspace_id, created_at, expires_at)"

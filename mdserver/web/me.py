@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from mdserver import clock
+from mdserver import clock, ids
 from mdserver.crypto import check_password
-from mdserver.errors import Invalid
+from mdserver.errors import Invalid, NotFound
 from mdserver.model import audit, codes, sessions, tokens, users
 from mdserver.model.access import Scope
 from mdserver.model.sessions import Session
@@ -177,6 +177,8 @@ async def create_token(request: web.Request, body: TokenWanted) -> Reply[NewToke
     Its secret is shown in this answer only. With `workspace_id` the token sees that workspace alone.
     """
     principal, where, expires_at = me(request), origin(request), _moment(body.expires_at)
+    if body.workspace_id is not None and not ids.is_id(body.workspace_id):
+        raise NotFound("There is no such workspace, or you cannot see it.")
 
     def change(tx: Tx) -> NewToken:
         made = tokens.create(

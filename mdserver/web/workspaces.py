@@ -170,6 +170,8 @@ async def hand_over(request: web.Request, id: str, body: NewOwner) -> Member:
 
     def write(tx: Tx) -> Member:
         workspace = workspaces.find(tx, principal, id, need=OWNER)
+        if not ids.is_id(body.user_id):
+            raise NotFound("This person is not a member of the workspace.")
         member = members.hand_over(tx, principal, workspace, body.user_id)
         _note(tx, request, "workspace.owner", id, body.user_id, OWNER)
         return member

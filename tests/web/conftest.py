@@ -254,7 +254,9 @@ class Inbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.original_content, bytes)
         message = message_from_bytes(envelope.original_content, policy=policy.default)
-        self.received.append((envelope.rcpt_tos[0], f"{message['Subject']}\n{message.get_content()}"))
+        self.received.append(
+            (envelope.rcpt_tos[0], f"{message['Subject']}\n{message.get_content()}".replace("\r\n", "\n"))
+        )
         self._arrived.set()
         return "250 taken"
 
