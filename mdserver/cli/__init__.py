@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("token", "Make, list and revoke personal access tokens."),
     "import": ("importing", "Bring a folder or zip archive of Markdown files into a workspace."),
     "export": ("exporting", "Write a workspace's documents to files."),
-    "openapi": ("openapi", "Print the API's OpenAPI document."),
+    "openapi": ("openapi", "Print the API's OpenAPI 3.1 document."),
 }
 
 
