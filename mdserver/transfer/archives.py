@@ -72,6 +72,8 @@ class Archive:
                         raise Unreadable(
                             f"is larger than {self._limits.document:,} bytes, the most a document may hold"
                         )
+            if len(data) != entry.file_size:
+                raise zipfile.BadZipFile
         except _BROKEN as error:
             raise Refused(f"The archive is damaged at “{shown(parts)}”: nothing was imported.") from error
         self._counted.add(parts)

@@ -57,7 +57,7 @@ def lay_out(leaves: Iterable[Leaf]) -> tuple[list[Written], list[Renamed]]:
             placed.append(Written(leaf, None if leaf.kind == "folder" else (*directory, name), inside))
             if inside is not None:
                 waiting.append((leaf.path, inside))
-    return placed, renamed
+    return placed, sorted(renamed, key=lambda one: one.path)
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -79,6 +79,7 @@ def _lay_out(made: Plan, directory: _Directory, *, source: Parts, path: str, key
         if given != name:
             made.renamed.append(Renamed(shown(own_source), given))
         inside: str | None = name
+        before = len(made.items)
         if is_folder:
             made.items.append(Item(own_path, "folder"))
         else:
@@ -88,6 +89,8 @@ def _lay_out(made: Plan, directory: _Directory, *, source: Parts, path: str, key
         if inside is not None:
             folder = directory.folders[inside]
             _lay_out(made, folder, source=(*source, inside), path=f"{own_path}/", key=f"{own_key}/")
+        if is_folder and len(made.items) == before + 1:  # all that is in it was left out
+            made.items.pop()
 
 
 def _document_for(folder: str, files: dict[str, Note]) -> str | None:
