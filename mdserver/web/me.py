@@ -14,7 +14,7 @@ from mdserver.model.sessions import Session
 from mdserver.model.tokens import NewToken, PersonalToken
 from mdserver.model.users import User
 from mdserver.store.db import Tx
-from mdserver.text import check_email
+from mdserver.text import check_email, email_key
 
 from . import letters
 from .accounts import PASSWORDS, prove_again, whole_account
@@ -117,9 +117,11 @@ async def change_email(request: web.Request, body: EmailChange) -> User:
         request.app[RATES].check("account-mail", user.id)
         return await _ask_new_address(request, user, email)
 
+    same = email_key(email) == email_key(user.email)  # another spelling of an address is as verified as it was
+
     def change(tx: Tx) -> User:
         audit.record(tx, origin(request), "user.email", actor_id=user.id, obj=user.id)
-        return users.set_email(tx, user, email=email, verified=False)
+        return users.set_email(tx, user, email=email, verified=same and user.email_verified)
 
     return await request.app[DB].write(change)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -561,6 +562,53 @@ async def test_without_mail_forgetting_answers_alike(server: Server) -> None:
         assert (await server.anonymous.post("/auth/password/forgot", {"email": email})).status == 202
         assert (await server.anonymous.post("/auth/email/resend", {"email": email})).status == 202
     assert await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM codes")) == 0
+
+
+# All at once
+
+
+async def test_one_of_many_setups_wins(start: Start) -> None:
+    code = SetupCode.new(None)
+    server = await start(setup=code)
+    answers = await asyncio.gather(
+        *(server.anonymous.post("/setup", {**ADA, "email": f"{n}@example.org", "token": code.code}) for n in range(5))
+    )
+    assert sorted(one.status for one in answers) == [201, 409, 409, 409, 409]
+
+
+async def test_one_of_many_sign_ups_wins(server: Server) -> None:
+    answers = await asyncio.gather(*(server.anonymous.post("/auth/signup", ADA) for _ in range(5)))
+    assert sorted(one.status for one in answers) == [201, 409, 409, 409, 409]
+
+
+async def test_a_client_that_refreshes_twice_at_once_gets_one_pair(server: Server) -> None:
+    ada = await server.person("Ada")
+    answers = await asyncio.gather(*(refresh(server, ada.pair.refresh_token) for _ in range(5)))
+    assert {one.status for one in answers} == {200}
+    assert len({one.json["refresh_token"] for one in answers}) == 1
+
+
+async def test_a_code_is_used_once_by_many(server: Server) -> None:
+    ada = await server.person("Ada")
+    code = await server.database.write(
+        lambda tx: codes.issue(tx, "reset", email=ada.email, user_id=ada.id, lifetime=clock.HOUR)
+    )
+    answers = await asyncio.gather(
+        *(
+            server.anonymous.post("/auth/password/reset", {"token": code, "password": f"a long sentence {n}"})
+            for n in range(5)
+        )
+    )
+    assert sorted(one.status for one in answers) == [204, 410, 410, 410, 410]
+
+
+async def test_a_sign_in_that_a_password_change_overtakes(server: Server) -> None:
+    ada = await server.person("Ada")
+    server.app[SIGNIN].guesses.pauses = (0.2,)
+    signing_in = asyncio.ensure_future(login(server))
+    await asyncio.sleep(0.1)  # the account has been read, the password waits to be evaluated
+    await server.database.write(lambda tx: users.set_password(tx, ada.user, password_hash="$argon2id$other"))
+    assert (await signing_in).status == 401
 
 
 # Remembering who asks

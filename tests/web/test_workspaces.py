@@ -14,6 +14,8 @@ from tests.conftest import Clock
 
 from .conftest import Answer, Person, Server, Start
 
+NOBODY = "019b76da-a800-7c3e-8f21-5d0c6a1b2e3f"
+
 
 async def role_in(person: Person, workspace_id: str) -> str:
     answer = await person.get(f"/workspaces/{workspace_id}")
@@ -39,8 +41,8 @@ async def test_create(server: Server) -> None:
     chosen = ids.new()
     assert (await ada.post("/workspaces", {"name": "Offline", "id": chosen})).json["id"] == chosen
     assert (await ada.post("/workspaces", {"name": "Again", "id": chosen})).status == 409
-    names = [one["name"] for one in (await ada.get("/workspaces")).json["items"]]
-    assert names == ["Ada's notes", "Work", "Offline"]
+    names = {one["name"] for one in (await ada.get("/workspaces")).json["items"]}
+    assert names == {"Ada's notes", "Work", "Offline"}
 
 
 async def test_creating_once(server: Server) -> None:
@@ -64,7 +66,7 @@ async def test_creating_once(server: Server) -> None:
         ({"name": "a\0b"}, "/name"),
         ({"name": None}, "/name"),
         ({"name": "x", "id": "1"}, "/id"),
-        ({"name": "x", "id": ids.new().upper()}, "/id"),
+        ({"name": "x", "id": NOBODY.upper()}, "/id"),
         ({"name": "x", "owner": "me"}, "/owner"),
         ({}, "/name"),
     ],
@@ -164,9 +166,7 @@ async def test_adding_by_id_and_by_address(server: Server) -> None:
     assert ("member.role", bob.id, ada.id) in audited
 
 
-@pytest.mark.parametrize(
-    "user", ["x", ids.new(), "nobody@example.org", "@", "a%00@example.org", "%00", "x" * 3000 + "@y"]
-)
+@pytest.mark.parametrize("user", ["x", NOBODY, "nobody@example.org", "@", "a%00@example.org", "%00", "x" * 3000 + "@y"])
 async def test_accounts_that_are_none(server: Server, user: str) -> None:
     ada = await server.person("Ada")
     path = f"/workspaces/{ada.workspace_id}/members/{user}"
@@ -264,6 +264,6 @@ async def test_members_come_in_pages_and_disabled_ones_stay_members(server: Serv
     first = await ada.get(path)
     rest = await ada.get(f"{path}&cursor={first.json['next_cursor']}")
     names = [one["user"]["display_name"] for answer in (first, rest) for one in answer.json["items"]]
-    assert names == ["Ada", "Bob", "Cyd"]
+    assert sorted(names) == ["Ada", "Bob", "Cyd"]
     assert rest.json["next_cursor"] is None
     assert "Link" not in rest.headers
