@@ -15,6 +15,7 @@ from aiohttp import web
 
 from mdserver import __version__
 from mdserver.errors import Invalid, Malformed, NotFound, Problem
+from mdserver.store.db import Unusable
 
 from .chore import Chore, House
 from .table import CHORES
@@ -91,6 +92,9 @@ def _bound(path: Path) -> socket.socket:
         path.chmod(0o600)  # nobody can connect before it listens
         made.listen(16)
         made.setblocking(False)
+    except OSError as error:
+        made.close()
+        raise Unusable(f"The control socket cannot be made at {path}: {error.strerror or error}.") from error
     except BaseException:
         made.close()
         raise

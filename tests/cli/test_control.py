@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,16 @@ def test_a_server_that_goes_away_in_between(home: Home) -> None:
             run(users.user_list, Page())
 
 
-def test_a_path_too_long_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     deep = Home(tmp_path / ("d" * 120))
-    deep.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
-    with deep.serving():
-        deep.user()
-        assert not (deep.data / "control.sock").exists()
-        assert len(deep.json("user", "list")) == 1
+    with tempfile.TemporaryDirectory(prefix="mdserver-") as short:
+        deep.environment["XDG_RUNTIME_DIR"] = short
+        with deep.serving():
+            deep.user()
+            assert not (deep.data / "control.sock").exists()
+            assert len(deep.json("user", "list")) == 1
+    (tmp_path / ("r" * 120)).mkdir()
+    deep.environment["RUNTIME_DIRECTORY"] = str(tmp_path / ("r" * 120))
+    done = deep.program("serve", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: The control socket cannot be made at ")

@@ -8,8 +8,10 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from .homes import PASSWORD, PATIENCE, Home
+from .trees import plant
 
 # Makes the descriptor the controlling terminal, and goes on as the program.
 _ON_TERMINAL = (
@@ -105,3 +107,18 @@ def test_deleting_waits_for_a_yes(home: Home) -> None:
         shown.expect("ada@example.org was deleted.")
         assert shown.end() == 0
     assert home.json("user", "list") == []
+
+
+def test_long_work_shows_how_far_it_is(home: Home, tmp_path: Path) -> None:
+    home.user()
+    source = plant(tmp_path / "in", {f"{number}.md": b"x" for number in range(5)})
+    with terminal(home, "import", str(source), "--workspace", "ada's notes", "--as", "ada@example.org") as shown:
+        shown.expect("Reading")
+        shown.expect("Importing")
+        shown.expect("100%")
+        shown.expect("5 documents and 0 folders were made")
+        assert shown.end() == 0
+    with terminal(home, "export", str(tmp_path / "out"), "--workspace", "ada's notes") as shown:
+        shown.expect("Exporting")
+        shown.expect("5 documents and 0 folders were written")
+        assert shown.end() == 0
