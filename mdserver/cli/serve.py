@@ -88,8 +88,8 @@ def bound(address: Address) -> Iterator[list[socket.socket]]:
     """Listening sockets on every address of the host, all on one port. What connects, waits for the server."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        refuse(f"The host {address.host!r} in --listen is not known here ({error.strerror}).")
+    except (socket.gaierror, UnicodeError):  # the latter for what cannot be a name at all, such as "a..b"
+        refuse(f"The host {address.host!r} in --listen is not known here.")
     port, made = address.port, list[socket.socket]()
     try:
         for family, _, _, _, place in dict.fromkeys(found):
