@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,7 @@ from .web import (
     limits,
     me,
     pages,
+    router,
     signin,
     versions,
     workspaces,
@@ -97,7 +99,6 @@ def create_app(
     """The application on an open database. `url` is where people reach it, when the configuration cannot know."""
     server = config.server
     app = web.Application(
-        middlewares=[edge.edge],
         client_max_size=config.limits.document + config.limits.json_body,
         handler_args={"max_line_size": config.limits.header, "max_field_size": config.limits.header},
     )
@@ -114,6 +115,7 @@ def create_app(
     app[limits.PROXIES] = server.trusted_proxies
     app[edge.ORIGINS] = frozenset(server.cors_origins)
     app[edge.STOPPING] = []
+    app[health.DATA] = server.data
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
     app[contents.READING] = asyncio.Semaphore(2)
@@ -121,7 +123,7 @@ def create_app(
     app[SETUP] = setup or SetupCode.none()
     authenticator = signin.Authenticator(database)
     app[signin.SIGNIN] = authenticator
-    app[api.AUTHENTICATE] = authenticator
+    app[api.AUTHENTICATE] = authenticator.__call__
     passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
@@ -139,9 +141,14 @@ def create_app(
         yield
         await mailer.close()
 
-    app.cleanup_ctx.extend([hashing, mailing])
-    api.mount(app, [route for resource in ROUTES for route in resource.all])
+    async def noting(app: web.Application) -> AsyncIterator[None]:
+        yield
+        app[REQUEST_LOG].flush()
+        await authenticator.close()  # mails being written and notes of use; before what they need is closed
+
+    app.cleanup_ctx.extend([hashing, mailing, noting])
     pages.mount(app)
+    router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
 
 
@@ -179,6 +186,16 @@ def _mailer(config: Config) -> Mailer | None:
     )
 
 
+def _settle_garbage() -> None:
+    """Keep the cyclic garbage collector away from what lives as long as the server, and from running every few requests.
+
+    Requests are freed by reference counts; with Python's defaults a collection stood in the way of every tenth of them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 async def run_app(
     app: web.Application, sites: Callable[[web.AppRunner], list[web.BaseSite]], config: Config, stop: asyncio.Event
 ) -> None:
@@ -194,6 +211,7 @@ async def run_app(
     try:
         for site in sites(runner):
             await site.start()
+        _settle_garbage()
         log.info("mdserver %s is listening on %s", __version__, app[api.PUBLIC_URL] + app[api.BASE_PATH])
         await stop.wait()
         app[edge.STOPPING].append(True)

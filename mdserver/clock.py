@@ -29,13 +29,14 @@ def set_source(source: Callable[[], int] | None) -> None:
     _source = source or (lambda: time.time_ns() // 1_000_000)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
+@lru_cache(maxsize=16_384)
 def rfc3339(moment: int) -> str:
-    """Milliseconds → `2026-01-31T12:00:00.123Z` (RFC 3339 §5.6). Lists format thousands: seconds are remembered."""
+    """Milliseconds → `2026-01-31T12:00:00.123Z` (RFC 3339 §5.6). Remembered: lists format the same moments again."""
     second, rest = divmod(moment, 1000)
     return f"{_second(second)}{rest:03d}Z"
 

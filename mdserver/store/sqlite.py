@@ -94,6 +94,9 @@ class SQLiteReader(Reader):
         found = cursor.fetchall()
         return tuple([one[0] for one in cursor.description or ()]), found
 
+    def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
+        return self._connection.execute(for_sqlite(sql), values).fetchall()
+
 
 class SQLiteTx(SQLiteReader, Tx):
     """One attempt of one unit; refuses statements once one has failed or the transaction is gone."""
@@ -109,6 +112,14 @@ class SQLiteTx(SQLiteReader, Tx):
         self._check()
         try:
             return super()._fetch(sql, values)
+        except sqlite3.Error as error:
+            self.failure = error
+            raise
+
+    def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
+        self._check()
+        try:
+            return super().rows(sql, *values)
         except sqlite3.Error as error:
             self.failure = error
             raise

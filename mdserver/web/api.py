@@ -13,7 +13,7 @@ import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -38,7 +38,8 @@ from .limits import Rates, address
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
-Authenticate = Callable[[web.Request], Awaitable[Principal | None]]
+Authenticate = Callable[[web.Request, bool], Awaitable[Principal | None]]
+"""Finds out who asks; the flag says whether the route is open to anonymous callers."""
 
 DB: web.AppKey[Database] = web.AppKey("db", Database)
 LIMITS: web.AppKey[Limits] = web.AppKey("limits")
@@ -119,10 +120,6 @@ class Route:
     summary: str
     description: str = ""
     operation: str = ""
-    run: Callable[[web.Request], Awaitable[web.StreamResponse]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.run = _runner(self)
 
 
 class Routes:
@@ -220,21 +217,6 @@ def _answer(annotation: Any) -> Any:
     return choices[0] if web.Response in typing.get_args(annotation) and len(choices) == 1 else annotation
 
 
-def mount(app: web.Application, routes: list[Route]) -> None:
-    """Put the routes into the application's router, under its base path. HEAD stands wherever GET does."""
-    base = app[BASE_PATH]
-    seen: set[tuple[str, str]] = set()
-    for route in routes:
-        if (route.method, route.path) in seen:
-            raise TypeError(f"{route.method} {route.path} is registered twice")
-        seen.add((route.method, route.path))
-        if route.method == "GET":
-            app.router.add_get(base + route.path, route.run, allow_head=True)
-        else:
-            app.router.add_route(route.method, base + route.path, route.run)
-    app[ROUTES] = routes
-
-
 def me(request: web.Request) -> Principal:
     """Who asks. Only behind a policy other than OPEN."""
     return request[ME]
@@ -250,27 +232,29 @@ def link(request: web.Request, path: str) -> str:
     return request.app[BASE_PATH] + path
 
 
-def _runner(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """One coroutine per route that does all that does not depend on the handler."""
+def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """One coroutine per route that does all that does not depend on the handler; what the app knows is read here."""
     handler, policy, status = route.handler, route.policy, route.status
     converters = [(name, kind is int) for name, kind in route.parameters.items()]
     body, query = route.body, route.query
     is_open, is_recent, scope, rate = policy is OPEN, policy.name == _RECENT, route.scope, route.rate
+    authenticate, rates, limits = app[AUTHENTICATE], app[RATES], app[LIMITS]
 
     async def run(request: web.Request) -> web.StreamResponse:
-        app = request.app
-        principal = await app[AUTHENTICATE](request)
+        principal = await authenticate(request, is_open)
         if principal is None:
             if not is_open:
                 raise SignedOut
-            app[RATES].spend(request, rate, address(request))
+            if rate in rates:
+                rates.spend(request, rate, address(request))
         else:
             request[ME] = principal
             if not is_open and scope not in principal.scopes:
                 raise Forbidden(f"This token lacks the scope {scope!r}.", needed_scope=scope)
             if is_recent:
-                _require_recent(principal, app[LIMITS].recent_sign_in)
-            app[RATES].spend(request, rate, principal.user_id)
+                _require_recent(principal, limits.recent_sign_in)
+            if rate in rates:
+                rates.spend(request, rate, principal.user_id)
         arguments: dict[str, Any] = {}
         for name, is_number in converters:
             arguments[name] = _parameter(request.match_info[name], name, is_number)
@@ -311,10 +295,10 @@ def _parameter(text: str, name: str, is_number: bool) -> str | int:
 def respond(value: Any, status: int = 200) -> web.StreamResponse:
     """A handler's value as a response."""
     headers: dict[str, str]
-    if isinstance(value, web.StreamResponse):
-        return value
-    if isinstance(value, Reply):
+    if type(value) is Reply:
         headers, status, value = value.headers, value.status or status, value.value
+    elif isinstance(value, web.StreamResponse):
+        return value
     else:
         headers = {}
     if value is None:

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Iterable
 import msgspec
 from aiohttp import web
 
-from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, SignedOut, TooLarge
+from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, TooLarge
 
 from .api import BASE_PATH, PUBLIC_URL
 from .limits import PROXIES, RATE, REQUEST_ID
-from .log import REQUEST_LOG
+from .log import REQUEST_LOG, safe_path
 
 log = logging.getLogger("mdserver.web")
 
@@ -25,8 +25,6 @@ STOPPING: web.AppKey[list[bool]] = web.AppKey("stopping", list)
 
 EXPOSED = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-MDServer, X-Request-Id"
-_SECRET_PATH = re.compile(r"(/invitations/)[^/]+")
-
 _ids = itertools.count(1)
 _run = secrets.token_hex(5)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
@@ -34,48 +32,47 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@web.middleware
-async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outermost: nothing passes here but answers."""
-    started = time.perf_counter()
-    app = request.app
-    request_id = f"{_run}-{next(_ids):x}"
-    given = request.headers.get("X-Request-Id")
-    if given is not None and app[PROXIES] and _REQUEST_ID.fullmatch(given):
-        request_id = given
-    request[REQUEST_ID] = request_id
-    try:
-        response = await handler(request)
-    except Problem as problem:
-        response = problem_response(request, problem)
-    except web.HTTPException as error:
-        response = _from_aiohttp(request, error)
-    except Exception:
-        log.exception("a request failed", extra={"request_id": request_id, "route": _route(request)})
-        response = problem_response(request, Problem("Something broke in the server; it was logged."))
-    headers = response.headers
-    if not response.prepared:
-        headers["Server"] = "mdserver"
-        headers["X-Request-Id"] = request_id
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers.setdefault("Cache-Control", "private, no-cache")
-        if rate := request.get(RATE):
-            headers["RateLimit-Policy"], headers["RateLimit"] = rate
-        origin = request.headers.get("Origin")
-        if origin is not None:
-            headers.add("Vary", "Origin")
-            if origin in app[ORIGINS]:
-                headers["Access-Control-Allow-Origin"] = origin
-                headers["Access-Control-Expose-Headers"] = EXPOSED
-        if app[PUBLIC_URL].startswith("https:"):
-            headers["Strict-Transport-Security"] = "max-age=31536000"
-    app[REQUEST_LOG].write(request, response, request_id, time.perf_counter() - started, safe_path(request.path))
-    return response
+def guard(app: web.Application, handler: Handler) -> Handler:
+    """The boundary around one handler: nothing passes here but answers. What the application knows is read once."""
+    proxies, origins, request_log = app[PROXIES], app[ORIGINS], app[REQUEST_LOG]
+    fixed = {"Server": "mdserver", "X-Content-Type-Options": "nosniff"}
+    if app[PUBLIC_URL].startswith("https:"):
+        fixed["Strict-Transport-Security"] = "max-age=31536000"
 
+    async def answer(request: web.Request) -> web.StreamResponse:
+        started = time.perf_counter()
+        request_id = f"{_run}-{next(_ids):x}"
+        given = request.headers.get("X-Request-Id") if proxies else None
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            request_id = given
+        request[REQUEST_ID] = request_id
+        try:
+            response = await handler(request)
+        except Problem as problem:
+            response = problem_response(request, problem)
+        except web.HTTPException as error:
+            response = _from_aiohttp(request, error)
+        except Exception:
+            log.exception("a request failed", extra={"request_id": request_id, "route": _route(request)})
+            response = problem_response(request, Problem("Something broke in the server; it was logged."))
+        if not response.prepared:
+            headers = response.headers
+            headers.update(fixed)
+            headers["X-Request-Id"] = request_id
+            if "Cache-Control" not in headers:
+                headers["Cache-Control"] = "private, no-cache"
+            if rate := request.get(RATE):
+                headers["RateLimit-Policy"], headers["RateLimit"] = rate
+            origin = request.headers.get("Origin")
+            if origin is not None:
+                headers.add("Vary", "Origin")
+                if origin in origins:
+                    headers["Access-Control-Allow-Origin"] = origin
+                    headers["Access-Control-Expose-Headers"] = EXPOSED
+        request_log.write(request, response, request_id, time.perf_counter() - started)
+        return response
 
-def safe_path(path: str) -> str:
-    """The path for logs and problems: secrets that stand in it are cut out."""
-    return _SECRET_PATH.sub(r"\1…", path) if "/invitations/" in path else path
+    return answer
 
 
 def problem_response(request: web.Request, problem: Problem) -> web.Response:
@@ -94,27 +91,34 @@ def problem_response(request: web.Request, problem: Problem) -> web.Response:
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
-    """The router's and aiohttp's own answers as ours."""
+    """What aiohttp itself answers with, as ours."""
     if error.status < 400:
         response = web.Response(status=error.status, headers=error.headers)
         response.headers.pop("Content-Type", None)
         return response
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = error.allowed_methods | {"OPTIONS"}
+    if error.status == 413:
+        return problem_response(request, TooLarge("The body is too large."))
+    log.warning("aiohttp answered %s for %s", error.status, _route(request))
+    return problem_response(request, NotFound("There is nothing at this address."))
+
+
+def unmatched(app: web.Application) -> Handler:
+    """The handler of everything that no route took: OPTIONS and CORS preflight, 405 for a known address, else 404."""
+    resources = [one for one in app.router.resources() if one.canonical != "/{tail}"]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        allowed: set[str] = set()
+        for resource in resources:
+            allowed |= (await resource.resolve(request))[1]
+        if not allowed:
+            raise NotFound("There is nothing at this address.")
         if request.method == "OPTIONS":
-            return _options(request, allowed)
-        problem: Problem = MethodNotAllowed(f"{request.method} is not taken here.")
-        problem.headers["Allow"] = ", ".join(sorted(allowed))
-    elif error.status == 404:
-        problem = NotFound("There is nothing at this address.")
-    elif error.status == 401:
-        problem = SignedOut()
-    elif error.status == 413:
-        problem = TooLarge("The body is too large.")
-    else:
-        log.warning("aiohttp answered %s for %s", error.status, _route(request))
-        problem = NotFound("There is nothing at this address.")
-    return problem_response(request, problem)
+            return _options(request, allowed | {"OPTIONS"})
+        problem = MethodNotAllowed(f"{request.method} is not taken here.")
+        problem.headers["Allow"] = ", ".join(sorted(allowed | {"OPTIONS"}))
+        raise problem
+
+    return answer
 
 
 def _options(request: web.Request, allowed: Iterable[str]) -> web.Response:

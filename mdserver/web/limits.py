@@ -39,6 +39,10 @@ class Rates:
         self._policies = {name: f'"{name}";q={rate.amount};w={rate.seconds}' for name, rate in classes.items()}
         self._arrivals: OrderedDict[tuple[str, str], float] = OrderedDict()
 
+    def __contains__(self, name: str) -> bool:
+        """Whether this class of requests is limited."""
+        return name in self._classes
+
     def spend(self, request: web.Request, name: str, key: str) -> None:
         """Count one use by this key; its state goes out in the RateLimit fields. TooMuch when there is none left."""
         rate = self._classes.get(name)

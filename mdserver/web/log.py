@@ -1,17 +1,27 @@
-"""The line about each request: gathered during one turn of the event loop and written at its end, in one go."""
+"""The line about each request: gathered for a moment and written in one go, since each write is a system call."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from typing import Literal, TextIO
 
-import msgspec
 from aiohttp import web
 
 from mdserver import clock
 
 from .api import ME
+
+FLUSH_AFTER = 0.05
+"""Seconds for which lines are gathered."""
+
+_SECRET_PATH = re.compile(r"(/invitations/)[^/]+")
+
+
+def safe_path(path: str) -> str:
+    """The path for logs and problems: secrets that stand in it are cut out."""
+    return _SECRET_PATH.sub(r"\1…", path) if "/invitations/" in path else path
 
 
 class RequestLog:
@@ -23,40 +33,34 @@ class RequestLog:
         self._out = out or sys.stderr
         self._lines: list[str] = []
 
-    def write(
-        self, request: web.Request, response: web.StreamResponse, request_id: str, seconds: float, path: str
-    ) -> None:
-        if response.status < self._least:
+    def write(self, request: web.Request, response: web.StreamResponse, request_id: str, seconds: float) -> None:
+        """Note one request; `seconds` is how long its answer took to make."""
+        status = response.status
+        if status < self._least:
             return
         principal = request.get(ME)
         user = principal.user_id if principal is not None else "-"
-        if self._as_json:
-            line = msgspec.json.encode(
-                {
-                    "time": clock.rfc3339(clock.now()),
-                    "level": "info" if response.status < 500 else "error",
-                    "event": "request",
-                    "method": request.method,
-                    "path": path,
-                    "status": response.status,
-                    "ms": round(seconds * 1000, 2),
-                    "user": user,
-                    "address": request.remote or "-",
-                    "request_id": request_id,
-                }
-            ).decode()
-        else:
-            safe = path if path.isprintable() else ascii(path)
+        path = safe_path(request.path)
+        if not path.isascii() or not path.isprintable() or '"' in path or "\\" in path:
+            path = ascii(path)[1:-1].replace("\\", "\\\\").replace('"', '\\"')
+        time = clock.rfc3339(clock.now())
+        if self._as_json:  # written out: all other values are our own, without quotes or control characters
             line = (
-                f"{clock.rfc3339(clock.now())} {request.method} {safe} {response.status} {seconds * 1000:.1f}ms "
-                f"user={user} id={request_id}"
+                f'{{"time":"{time}","level":"{"info" if status < 500 else "error"}","event":"request",'
+                f'"method":"{request.method}","path":"{path}","status":{status},"ms":{seconds * 1000:.2f},'
+                f'"user":"{user}","address":"{request.remote or "-"}","request_id":"{request_id}"}}'
             )
+        else:
+            line = f"{time} {request.method} {path} {status} {seconds * 1000:.1f}ms user={user} id={request_id}"
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
         self._lines.append(line)
 
     def flush(self) -> None:
+        """Write what has been gathered."""
         lines, self._lines = self._lines, []
+        if not lines:
+            return
         try:
             self._out.write("\n".join(lines) + "\n")
             self._out.flush()

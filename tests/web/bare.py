@@ -9,7 +9,7 @@ from aiohttp import web
 
 from mdserver.model.access import Principal
 from mdserver.store.db import Database
-from mdserver.web import api, docs, edge, health, limits, pages
+from mdserver.web import api, docs, edge, health, limits, pages, router
 from mdserver.web.api import Route
 from mdserver.web.log import REQUEST_LOG, RequestLog
 
@@ -19,10 +19,10 @@ def bare(
 ) -> web.Application:
     """Nobody can sign in here; `more` routes are described, not used."""
 
-    async def nobody(_: web.Request) -> Principal | None:
+    async def nobody(_: web.Request, __: bool) -> Principal | None:
         return None
 
-    app = web.Application(middlewares=[edge.edge])
+    app = web.Application()
     app[api.DB] = database
     app[api.BASE_PATH] = base
     app[api.PUBLIC_URL] = "http://notes.example.org"
@@ -35,6 +35,6 @@ def bare(
     app[REQUEST_LOG] = RequestLog("none", as_json=False, out=io.StringIO())
     if data is not None:
         app[health.DATA] = data
-    api.mount(app, [*(more or []), *docs.routes.all, *pages.routes.all, *health.routes.all])
     pages.mount(app)
+    router.mount(app, [*(more or []), *docs.routes.all, *pages.routes.all, *health.routes.all])
     return app
