@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -186,16 +185,6 @@ def _mailer(config: Config) -> Mailer | None:
     )
 
 
-def _settle_garbage() -> None:
-    """Keep the cyclic garbage collector away from what lives as long as the server, and from running every few requests.
-
-    Requests are freed by reference counts; with Python's defaults a collection stood in the way of every tenth of them.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 async def run_app(
     app: web.Application, sites: Callable[[web.AppRunner], list[web.BaseSite]], config: Config, stop: asyncio.Event
 ) -> None:
@@ -211,7 +200,6 @@ async def run_app(
     try:
         for site in sites(runner):
             await site.start()
-        _settle_garbage()
         log.info("mdserver %s is listening on %s", __version__, app[api.PUBLIC_URL] + app[api.BASE_PATH])
         await stop.wait()
         app[edge.STOPPING].append(True)
