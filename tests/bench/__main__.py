@@ -63,8 +63,7 @@ def main() -> int:
         versions = ", ".join(dict.fromkeys(one.server.version for one in subjects))
     if options.json is not None:
         options.json.write_text("".join(json.dumps(one) + "\n" for one in records))
-    print(table(records))
-    print()
+    print(table(records) or "Nothing was measured beside anything else: --json has the figures.", end="\n\n")
     print(_method(options, versions, cores))
     if wrong := [one for one in records if one.get("unexpected")]:
         for one in wrong:
@@ -199,14 +198,16 @@ def _method(options: argparse.Namespace, versions: str, cores: tuple[int, int] |
         where = "servers and generator on the one core there is"
     else:
         where = "servers on one core, the generator on another"
+    beside = "PocketBase is held to one processor here and would use more; it commits with synchronous=NORMAL. "
+    if "PocketBase" not in versions:
+        beside = ""
     return (
-        f"{versions}, Python {platform.python_version()}; {options.reps} interleaved repetitions of "
-        f"{options.seconds:g} s, {options.connections} connections, {options.documents:,} documents of about 1.5 kB, "
-        f"{where}. Ratios are medians of those of each repetition (range in brackets); CPU per request is the figure "
-        "to trust. mdserver runs as it does by default (SQLite with synchronous=FULL, a log line for each request, "
-        "here into the null device), but without rate limits. PocketBase is held to one processor here and would use "
-        "more; it commits with synchronous=NORMAL. Memory is resident, with the database's mapped pages; own memory "
-        "is without them."
+        f"{versions}, Python {platform.python_version()}; {options.reps} × {options.seconds:g} s of each, interleaved; "
+        f"{options.connections} connections, {options.documents:,} documents of about 1.5 kB, {where}. Ratios are "
+        "medians of those of each repetition (range in brackets); CPU per request is the figure to trust. mdserver "
+        "runs as it does by default (SQLite with synchronous=FULL, a log line for each request, here into the null "
+        f"device), but without rate limits. {beside}Memory is what is resident; pages of the mapped database are a "
+        "part of it that grows with use and that the system takes back at will."
     )
 
 

@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 
 class Memory(NamedTuple):
-    """In MB of 2^20 bytes: what is resident, and how much of that no other process shares and no file backs."""
+    """In MB of 2^20 bytes: what is resident, and how much of that no file backs (pages of files can be dropped)."""
 
     resident: float
     own: float
@@ -31,8 +31,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory(pid: int) -> Memory:
-    whole = process(pid).memory_full_info()
-    return Memory(whole.rss / MIB, whole.uss / MIB)
+    used = process(pid).memory_info()
+    return Memory(used.rss / MIB, (used.rss - getattr(used, "shared", 0)) / MIB)
 
 
 def cores() -> tuple[int, int] | None:
