@@ -119,7 +119,10 @@ class Database(ABC):
 
     @abstractmethod
     async def glance(self, question: Callable[[Reader], T]) -> T:
-        """Run a question of a few indexed reads by the shortest way; a long one is moved to `read` by itself."""
+        """Run a question of a few indexed reads by the shortest way; a long one is moved to `read` by itself.
+
+        Each of its statements may see a later moment than the one before; `read` is one snapshot.
+        """
 
     @abstractmethod
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:

@@ -389,6 +389,7 @@ class SQLite(Database):
             _Connection(lambda: connect(path, read_only=True), f"mdserver-reader-{n}") for n in range(readers)
         ]
         self._glance: sqlite3.Connection | None = None
+        self._glance_reader: SQLiteReader | None = None
         self._glance_ends = math.inf
 
     @classmethod
@@ -399,6 +400,7 @@ class SQLite(Database):
             for connection in (self._writer, *self._readers):
                 await connection
             self._glance = connect(path, read_only=True)
+            self._glance_reader = SQLiteReader(self._glance)
         except BaseException as error:
             await self.close()
             if isinstance(error, sqlite3.Error):
@@ -414,26 +416,18 @@ class SQLite(Database):
         return await connection.run(lambda raw: _snapshot(raw, question))
 
     async def glance(self, question: Callable[[Reader], T]) -> T:
-        if self._glance is None:
+        reader = self._glance_reader
+        if reader is None:
             raise Busy("The server is shutting down.")
+        self._glance_ends = time.monotonic() + GLANCE_SECONDS
         try:
-            return self._glimpse(self._glance, question)
+            return question(reader)
         except sqlite3.Error as error:
             if _code(error) != _INTERRUPTED:
                 if (trouble := _for_caller(error, reading=True)) is not error:
                     raise trouble from error
                 raise
         return await self.read(question)
-
-    def _glimpse(self, connection: sqlite3.Connection, question: Callable[[Reader], T]) -> T:
-        connection.execute("BEGIN")
-        self._glance_ends = time.monotonic() + GLANCE_SECONDS
-        try:
-            return question(SQLiteReader(connection))
-        finally:
-            self._glance_ends = math.inf  # the end of the transaction itself must not be cut off
-            if connection.in_transaction:
-                connection.execute("COMMIT")
 
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
         return await self._writer.unit(change)
@@ -445,7 +439,7 @@ class SQLite(Database):
     async def close(self) -> None:
         if self._glance is not None:
             self._glance.close()
-            self._glance = None
+            self._glance = self._glance_reader = None
         for connection in self._readers:
             await connection.close()
         await self._writer.close()

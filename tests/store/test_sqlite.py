@@ -300,21 +300,6 @@ async def test_many_short_glances_are_never_cut_off(database: SQLite, monkeypatc
         assert await database.glance(lambda db: db.value(int, "SELECT 1 + 1")) == 2
 
 
-async def test_a_glance_sees_one_moment(database: SQLite) -> None:
-    other = sqlite3.connect(database.path, isolation_level=None)
-
-    def question(db: Reader) -> tuple[list[int], list[int]]:
-        before = numbers(db)
-        other.execute("INSERT INTO t (n, pad) VALUES (1, '')")
-        return before, numbers(db)
-
-    try:
-        assert await database.glance(question) == ([], [])
-    finally:
-        other.close()
-    assert await database.glance(numbers) == [1]
-
-
 async def test_closed_means_written_to_the_one_file(database: SQLite) -> None:
     await asyncio.gather(*(database.write(put(number)) for number in range(10)))
     await database.close()

@@ -222,7 +222,8 @@ def _settle_below(tx: Tx, document: Document, key: str, *, path: str, path_key: 
         )
         return
     tx.run(
-        "UPDATE documents SET path = $1 || substr(path, CAST($2 AS INTEGER)), path_key = $3 || substr(path_key, CAST($4 AS INTEGER)),"
+        "UPDATE documents SET path = $1 || substr(path, CAST($2 AS INTEGER)),"
+        " path_key = $3 || substr(path_key, CAST($4 AS INTEGER)),"
         " revision = revision + 1"
         " WHERE workspace_id = $5 AND path_key >= $6 AND path_key < $7 AND trashed_at IS NULL",
         path,

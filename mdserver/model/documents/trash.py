@@ -66,7 +66,8 @@ def restore(tx: Tx, me: Principal, document: Document) -> Document:
     )
     back = tx.rows(
         "UPDATE documents SET trashed_at = NULL, trash_id = NULL, revision = revision + 1, updated_at = $1,"
-        " updated_by = $2, path = $3 || substr(path, CAST($4 AS INTEGER)), path_key = $5 || substr(path_key, CAST($6 AS INTEGER))"
+        " updated_by = $2, path = $3 || substr(path, CAST($4 AS INTEGER)),"
+        " path_key = $5 || substr(path_key, CAST($6 AS INTEGER))"
         " WHERE workspace_id = $7 AND trash_id = $8 AND trashed_at IS NOT NULL"
         " AND (id = $9 OR path_key >= $10 AND path_key < $11) RETURNING id, version",
         clock.now(),
@@ -107,7 +108,7 @@ def empty(tx: Tx, me: Actor, workspace_id: str, *, limit: int = 500) -> int:
     """Purge up to `limit` documents from the trash of a workspace that was entered; how many. 0: it is empty."""
     ids = tx.column(
         str,
-        "SELECT id FROM documents WHERE workspace_id = $1 AND trashed_at IS NOT NULL ORDER BY trash_id LIMIT $2",
+        "SELECT id FROM documents WHERE workspace_id = $1 AND trashed_at IS NOT NULL ORDER BY trash_id, id LIMIT $2",
         workspace_id,
         limit,
     )
