@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from aiohttp import web
 
-from mdserver import ids
+from mdserver import clock, ids
 from mdserver.errors import (
     Forbidden,
     Invalid,
@@ -35,6 +35,7 @@ from mdserver.model.access import Principal, Role, Scope
 from mdserver.store.db import Database, Reader
 
 from .limits import Rates, address
+from .wire import Answer
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
@@ -232,7 +233,7 @@ def link(request: web.Request, path: str) -> str:
     return request.app[BASE_PATH] + path
 
 
-def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaitable[Answer | web.StreamResponse]]:
     """One coroutine per route that does all that does not depend on the handler; what the app knows is read here."""
     handler, policy, status = route.handler, route.policy, route.status
     converters = [(name, kind is int) for name, kind in route.parameters.items()]
@@ -240,7 +241,7 @@ def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaita
     is_open, is_recent, scope, rate = policy is OPEN, policy.name == _RECENT, route.scope, route.rate
     authenticate, rates, limits = app[AUTHENTICATE], app[RATES], app[LIMITS]
 
-    async def run(request: web.Request) -> web.StreamResponse:
+    async def run(request: web.Request) -> Answer | web.StreamResponse:
         principal = await authenticate(request, is_open)
         if principal is None:
             if not is_open:
@@ -272,8 +273,6 @@ def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaita
 
 
 def _require_recent(principal: Principal, window: int) -> None:
-    from mdserver import clock
-
     if principal.kind == "token":
         raise Forbidden("A personal token cannot do this: sign in.", slug="recent-sign-in-required")
     if clock.now() - principal.authenticated_at > window:
@@ -292,8 +291,8 @@ def _parameter(text: str, name: str, is_number: bool) -> str | int:
     return text
 
 
-def respond(value: Any, status: int = 200) -> web.StreamResponse:
-    """A handler's value as a response."""
+def respond(value: Any, status: int = 200) -> Answer | web.StreamResponse:
+    """A handler's value as an answer."""
     headers: dict[str, str]
     if type(value) is Reply:
         headers, status, value = value.headers, value.status or status, value.value
@@ -302,9 +301,9 @@ def respond(value: Any, status: int = 200) -> web.StreamResponse:
     else:
         headers = {}
     if value is None:
-        return web.Response(status=204 if status == 200 else status, headers=headers)
+        return Answer(204 if status == 200 else status, headers)
     headers["Content-Type"] = "application/json"
-    return web.Response(body=_encode(value), status=status, headers=headers)
+    return Answer(status, headers, _encode(value))
 
 
 async def _body(request: web.Request, route: Route, principal: Principal | None) -> msgspec.Struct:

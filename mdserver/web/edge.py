@@ -14,9 +14,11 @@ from aiohttp import web
 
 from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, TooLarge
 
+from . import wire
 from .api import BASE_PATH, PUBLIC_URL
 from .limits import PROXIES, RATE, REQUEST_ID
 from .log import REQUEST_LOG, safe_path
+from .wire import Answer
 
 log = logging.getLogger("mdserver.web")
 
@@ -29,10 +31,10 @@ _ids = itertools.count(1)
 _run = secrets.token_hex(5)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[Answer | web.StreamResponse]]
 
 
-def guard(app: web.Application, handler: Handler) -> Handler:
+def guard(app: web.Application, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The boundary around one handler: nothing passes here but answers. What the application knows is read once."""
     proxies, origins, request_log = app[PROXIES], app[ORIGINS], app[REQUEST_LOG]
     fixed = {"Server": "mdserver", "X-Content-Type-Options": "nosniff"}
@@ -47,35 +49,35 @@ def guard(app: web.Application, handler: Handler) -> Handler:
             request_id = given
         request[REQUEST_ID] = request_id
         try:
-            response = await handler(request)
+            made = await handler(request)
         except Problem as problem:
-            response = problem_response(request, problem)
+            made = problem_answer(request, problem)
         except web.HTTPException as error:
-            response = _from_aiohttp(request, error)
+            made = _from_aiohttp(request, error)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id, "route": _route(request)})
-            response = problem_response(request, Problem("Something broke in the server; it was logged."))
-        if not response.prepared:
-            headers = response.headers
-            headers.update(fixed)
-            headers["X-Request-Id"] = request_id
-            if "Cache-Control" not in headers:
-                headers["Cache-Control"] = "private, no-cache"
-            if rate := request.get(RATE):
-                headers["RateLimit-Policy"], headers["RateLimit"] = rate
-            origin = request.headers.get("Origin")
-            if origin is not None:
-                headers.add("Vary", "Origin")
-                if origin in origins:
-                    headers["Access-Control-Allow-Origin"] = origin
-                    headers["Access-Control-Expose-Headers"] = EXPOSED
-        request_log.write(request, response, request_id, time.perf_counter() - started)
-        return response
+            made = problem_answer(request, Problem("Something broke in the server; it was logged."))
+        headers = made.headers
+        headers.update(fixed)
+        headers["X-Request-Id"] = request_id
+        if "Cache-Control" not in headers:
+            headers["Cache-Control"] = "private, no-cache"
+        if RATE in request:
+            headers["RateLimit-Policy"], headers["RateLimit"] = request[RATE]
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
+            if origin in origins:
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Expose-Headers"] = EXPOSED
+        sent = wire.response(request, made) if isinstance(made, Answer) else made
+        request_log.write(request, sent.status, request_id, time.perf_counter() - started)
+        return sent
 
     return answer
 
 
-def problem_response(request: web.Request, problem: Problem) -> web.Response:
+def problem_answer(request: web.Request, problem: Problem) -> Answer:
     """The problem as application/problem+json."""
     body = {
         "type": f"{request.app[PUBLIC_URL]}{request.app[BASE_PATH]}/problems/{problem.slug}",
@@ -87,26 +89,26 @@ def problem_response(request: web.Request, problem: Problem) -> web.Response:
         **problem.extra,
     }
     headers = {**problem.headers, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
-    return web.Response(body=msgspec.json.encode(body), status=problem.status, headers=headers)
+    return Answer(problem.status, headers, msgspec.json.encode(body))
 
 
-def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> Answer | web.Response:
     """What aiohttp itself answers with, as ours."""
     if error.status < 400:
         response = web.Response(status=error.status, headers=error.headers)
         response.headers.pop("Content-Type", None)
         return response
     if error.status == 413:
-        return problem_response(request, TooLarge("The body is too large."))
+        return problem_answer(request, TooLarge("The body is too large."))
     log.warning("aiohttp answered %s for %s", error.status, _route(request))
-    return problem_response(request, NotFound("There is nothing at this address."))
+    return problem_answer(request, NotFound("There is nothing at this address."))
 
 
 def unmatched(app: web.Application) -> Handler:
     """The handler of everything that no route took: OPTIONS and CORS preflight, 405 for a known address, else 404."""
     resources = [one for one in app.router.resources() if one.canonical != "/{tail}"]
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.Request) -> Answer:
         allowed: set[str] = set()
         for resource in resources:
             allowed |= (await resource.resolve(request))[1]
@@ -121,7 +123,7 @@ def unmatched(app: web.Application) -> Handler:
     return answer
 
 
-def _options(request: web.Request, allowed: Iterable[str]) -> web.Response:
+def _options(request: web.Request, allowed: Iterable[str]) -> Answer:
     """OPTIONS of a known address, CORS preflight included (Fetch §3.2.2)."""
     methods = ", ".join(sorted(allowed))
     headers = {"Allow": methods}
@@ -129,7 +131,7 @@ def _options(request: web.Request, allowed: Iterable[str]) -> web.Response:
         headers["Access-Control-Allow-Methods"] = methods
         headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
         headers["Access-Control-Max-Age"] = "7200"
-    return web.Response(status=204, headers=headers)
+    return Answer(204, headers)
 
 
 def _route(request: web.Request) -> str:

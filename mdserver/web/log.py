@@ -33,9 +33,8 @@ class RequestLog:
         self._out = out or sys.stderr
         self._lines: list[str] = []
 
-    def write(self, request: web.Request, response: web.StreamResponse, request_id: str, seconds: float) -> None:
+    def write(self, request: web.Request, status: int, request_id: str, seconds: float) -> None:
         """Note one request; `seconds` is how long its answer took to make."""
-        status = response.status
         if status < self._least:
             return
         principal = request.get(ME)

@@ -1,0 +1,86 @@
+"""Small complete answers written to the connection in one piece.
+
+aiohttp's Response does much in Python that such an answer does not need: compression, chunking, cookies, payloads.
+`Written` is a response that is a ready block of bytes; whatever is not a plain answer over a kept-alive HTTP/1.1
+connection goes out through aiohttp's own Response.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
+
+_SLOW_READER = 256 << 10  # bytes waiting in the transport above which an answer waits for its reader
+_NO_BODY = (204, 304)
+_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in HTTPStatus}
+
+_date = (0, "")
+
+
+class Answer:
+    """Status, headers and the whole body of an answer; its headers may still be added to."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Written(web.StreamResponse):
+    """An answer as the bytes that go onto the connection. Stands where aiohttp expects a response."""
+
+    def __init__(self, request: web.BaseRequest, status: int, data: bytes) -> None:
+        # StreamResponse's own state is not set up: everything that aiohttp asks of a response is below.
+        self._request = request
+        self._code = status
+        self._data = data
+
+    @property
+    def status(self) -> int:
+        return self._code
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    @property
+    def keep_alive(self) -> bool:
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        transport.write(self._data)
+        if transport.get_write_buffer_size() > _SLOW_READER:
+            await self._request.writer.drain()
+
+
+def response(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """The answer as a response: in one piece where that is all it takes."""
+    if request.version != HttpVersion11 or not request.keep_alive or request.method == "HEAD":
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
+    length = "" if answer.status in _NO_BODY else f"Content-Length: {len(answer.body)}\r\n"
+    fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
+    if fields.count("\r") + fields.count("\n") != 2 * len(answer.headers):
+        raise ValueError("a header field holds a line break")
+    head = f"{_LINES[answer.status]}{length}{fields}Date: {_now()}\r\n\r\n"
+    return Written(request, answer.status, head.encode() + answer.body)
+
+
+def _now() -> str:
+    """The Date field's value (RFC 9110 §5.6.7), made once a second."""
+    global _date
+    second = int(time.time())
+    if _date[0] != second:
+        _date = (second, formatdate(second, usegmt=True))
+    return _date[1]
