@@ -70,7 +70,11 @@ def guard(app: web.Application, handler: Handler) -> Callable[[web.Request], Awa
             if origin in origins:
                 headers["Access-Control-Allow-Origin"] = origin
                 headers["Access-Control-Expose-Headers"] = EXPOSED
-        sent = wire.response(request, made) if isinstance(made, Answer) else made
+        try:
+            sent = wire.response(request, made) if isinstance(made, Answer) else made
+        except ValueError:
+            log.exception("an answer could not be written", extra={"request_id": request_id, "route": _route(request)})
+            sent = wire.response(request, problem_answer(request, Problem("Something broke in the server.")))
         request_log.write(request, sent.status, request_id, time.perf_counter() - started)
         return sent
 
