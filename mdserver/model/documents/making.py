@@ -95,7 +95,7 @@ def create(
     return Document(
         id=made_id,
         workspace_id=workspace_id,
-        parent_id=parent_id,
+        parent_id=parent_id or None,
         position=position,
         kind=kind,
         title=title,

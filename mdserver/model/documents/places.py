@@ -6,12 +6,13 @@ range from `key/` to `key0` (the character after `/`) is exactly what lies below
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from mdserver import clock, order, text
 from mdserver.errors import Conflict, Invalid
 from mdserver.model import changes
-from mdserver.model.access import Principal
+from mdserver.model.access import Actor, Principal
 from mdserver.store.db import Reader, Tx
 
 from .shape import LISTED, Document, find, listed, made, require_live
@@ -19,7 +20,9 @@ from .shape import LISTED, Document, find, listed, made, require_live
 DEPTH = 100
 PATH_KEY_BYTES = 2_400  # PostgreSQL's B-tree takes keys of about 2,700 bytes
 EXTENSIONS = {"markdown": ".md", "richtext": ".md", "mindmap": ".md", "folder": ""}
-_NUMBERED = re.compile(r" \((\d{1,6})\)$")
+LONGEST_POSITION = 100
+MOST_DIGITS = 6
+_NUMBER = re.compile(rf"([0-9]{{1,{MOST_DIGITS}}})\)")
 
 
 def parent_for(db: Reader, me: Principal, workspace_id: str, parent_id: str | None) -> tuple[str, str]:
@@ -47,34 +50,41 @@ def check_path(path_key: str) -> None:
 
 
 def candidates(db: Reader, workspace_id: str, below_key: str, filename: str) -> list[str]:
-    """File names to try in this place, best first: the wanted one, then numbered ones that looked free just now."""
-    key = text.fold(filename)
+    """File names that are free in this place, best first: the wanted one, or numbered ones."""
     taken = db.value(
         int,
         "SELECT 1 FROM documents WHERE workspace_id = $1 AND path_key = $2 AND trashed_at IS NULL",
         workspace_id,
-        below_key + key,
+        below_key + text.fold(filename),
     )
     if not taken:
         return [filename]
-    # What is numbered already, by range: "Plan (" … "Plan )" holds every "Plan (2).md".
-    stem = below_key + text.fold(text.numbered(filename, 2)).rpartition("2")[0]
-    numbers = {
-        int(matched[1])
-        for one in db.column(
-            str,
-            "SELECT path_key FROM documents WHERE workspace_id = $1 AND path_key >= $2 AND path_key < $3"
-            " AND trashed_at IS NULL",
-            workspace_id,
-            stem,
-            stem[:-1] + chr(ord(stem[-1]) + 1),
-        )
-        if (matched := re.match(r"(\d{1,6})\)", one[len(stem) :]))
-    }
-    free = 2
-    while free in numbers:
-        free += 1
-    return [text.numbered(filename, n) for n in range(free, free + 5)]
+    numbers: dict[str, set[int]] = {}
+    for width in range(1, MOST_DIGITS + 1):
+        # Names of as many digits begin alike; a long name is cut shorter for each further digit.
+        smallest = max(2, 10 ** (width - 1))
+        stem = below_key + text.fold(text.numbered(filename, smallest)).rpartition(" (")[0] + " ("
+        if stem not in numbers:
+            numbers[stem] = _numbers(db, workspace_id, stem)
+        free = (n for n in range(smallest, 10**width) if n not in numbers[stem])
+        if found := list(itertools.islice(free, 5)):
+            return [text.numbered(filename, n) for n in found]
+    raise Conflict(f"There are too many documents of the name {filename!r} in this place.")
+
+
+def _numbers(db: Reader, workspace_id: str, stem: str) -> set[int]:
+    """The numbers that follow this beginning of a path: the range "plan (" to "plan )" holds every "plan (2).md"."""
+    found = db.column(
+        str,
+        "SELECT DISTINCT substr(path_key, CAST($4 AS INTEGER), CAST($5 AS INTEGER)) FROM documents"
+        " WHERE workspace_id = $1 AND path_key >= $2 AND path_key < $3 AND trashed_at IS NULL",
+        workspace_id,
+        stem,
+        f"{stem[:-1]})",
+        len(stem) + 1,
+        MOST_DIGITS + 1,
+    )
+    return {int(matched[1]) for one in found if (matched := _NUMBER.match(one))}
 
 
 def free_filename(db: Reader, workspace_id: str, below_key: str, filename: str) -> str:
@@ -94,7 +104,14 @@ def last_position(db: Reader, workspace_id: str, parent_id: str) -> str:
 
 
 def position_beside(
-    tx: Tx, workspace_id: str, parent_id: str, document_id: str, *, before: str | None, after: str | None
+    tx: Tx,
+    me: Actor,
+    workspace_id: str,
+    parent_id: str,
+    document_id: str,
+    *,
+    before: str | None,
+    after: str | None,
 ) -> str:
     """A position just before or just after a named sibling, or the last one. Invalid when it is no sibling there."""
     anchor = before or after
@@ -119,17 +136,25 @@ def position_beside(
         low = siblings[at - 1][1] if at else None
         high = siblings[at][1] if at < len(siblings) else None
         if low is None or high is None or low < high:
-            return order.between(low, high)
-        if attempt == 1:  # two siblings share a position: space all of them out anew, keeping their order
-            _space_out(tx, [one[0] for one in siblings])
-    raise AssertionError("siblings keep equal positions")
+            made = order.between(low, high)
+            if len(made) <= LONGEST_POSITION:
+                return made
+        if attempt == 1:  # two share a position, or it grows too long: space all of them out anew, in their order
+            _space_out(tx, me, workspace_id, [one[0] for one in siblings])
+    raise AssertionError("siblings keep equal or long positions")
 
 
-def _space_out(tx: Tx, ids: list[str]) -> None:
+def _space_out(tx: Tx, me: Actor, workspace_id: str, ids: list[str]) -> None:
     position: str | None = None
     for one in ids:
         position = order.between(position, None)
-        tx.run("UPDATE documents SET position = $1, revision = revision + 1 WHERE id = $2", position, one)
+        version = tx.value(
+            int,
+            "UPDATE documents SET position = $1, revision = revision + 1 WHERE id = $2 RETURNING version",
+            position,
+            one,
+        )
+        changes.record(tx, me, workspace_id, "document", one, version=version or 0)
 
 
 def move(
@@ -148,7 +173,7 @@ def move(
     key = _path_key(tx, document.id)
     if target == document.id or below_key.startswith(f"{key}/"):
         raise Conflict("A document cannot be moved below itself.")
-    position = position_beside(tx, document.workspace_id, target, document.id, before=before, after=after)
+    position = position_beside(tx, me, document.workspace_id, target, document.id, before=before, after=after)
     filename = document.filename
     if target != (document.parent_id or ""):
         filename = free_filename(tx, document.workspace_id, below_key, filename)

@@ -45,6 +45,7 @@ def restore(tx: Tx, me: Principal, document: Document) -> Document:
     below, below_key = parent_for(tx, me, document.workspace_id, parent_id)
     filename = free_filename(tx, document.workspace_id, below_key, document.filename)
     path, path_key = below + filename, below_key + text.fold(filename)
+    check_path(path_key)
     position = document.position
     if parent_id != document.parent_id:
         position = last_position(tx, document.workspace_id, parent_id or "")
@@ -105,10 +106,14 @@ def purge(tx: Tx, me: Actor, document: Document) -> int:
 
 
 def empty(tx: Tx, me: Actor, workspace_id: str, *, limit: int = 500) -> int:
-    """Purge up to `limit` documents from the trash of a workspace that was entered; how many. 0: it is empty."""
+    """Purge up to `limit` documents from the trash of a workspace that was entered; how many. 0: it is empty.
+
+    What stands below goes first, so that a set which is purged in part can still be restored.
+    """
     ids = tx.column(
         str,
-        "SELECT id FROM documents WHERE workspace_id = $1 AND trashed_at IS NOT NULL ORDER BY trash_id, id LIMIT $2",
+        "SELECT id FROM documents WHERE workspace_id = $1 AND trashed_at IS NOT NULL ORDER BY trash_id, path_key DESC"
+        " LIMIT $2",
         workspace_id,
         limit,
     )

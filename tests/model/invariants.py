@@ -1,0 +1,160 @@
+"""What is always true of the documents in a database, and a picture of them to compare before and after."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from mdserver.crdt import text as crdt
+from mdserver.model import log, texts
+from mdserver.store.db import Reader
+from mdserver.text import fold
+
+TABLES = (
+    "documents",
+    "document_texts",
+    "document_updates",
+    "document_snapshots",
+    "document_versions",
+    "texts",
+    "document_tags",
+    "document_links",
+    "favourites",
+    "changes",
+    "idempotency_keys",
+    "workspaces",
+    "workspace_members",
+)
+
+Picture = dict[str, list[tuple[Any, ...]]]
+
+
+def picture(db: Reader) -> Picture:
+    """Every row that has to do with documents: two equal pictures, and nothing was changed between them."""
+    return {table: sorted(db.rows(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
+
+
+def broken(db: Reader) -> list[str]:
+    """What is not as it should be, in words; empty when all is well."""
+    return [*_places(db), *_contents(db), *_history(db), *_marks(db), *_log_of_changes(db)]
+
+
+def _places(db: Reader) -> list[str]:
+    rows = db.rows(
+        "SELECT id, workspace_id, parent_id, filename, path, path_key, trashed_at, trash_id, position FROM documents"
+    )
+    live = {one[0]: one for one in rows if one[6] is None}
+    found = []
+    keys = [(one[1], one[5]) for one in live.values()]
+    if len(keys) != len(set(keys)):
+        found.append("two live documents share a path")
+    positions = [(one[1], one[2], one[8]) for one in live.values()]
+    if len(positions) != len(set(positions)):
+        found.append("two live siblings share a position")
+    for _, workspace_id, parent_id, filename, path, path_key, trashed_at, trash_id, _ in rows:
+        if (trashed_at is None) != (trash_id is None):
+            found.append(f"{path}: trashed_at and trash_id disagree")
+        if trashed_at is not None:
+            continue
+        parent = live.get(parent_id) if parent_id else ("", workspace_id, "", "", "", "", None, None, "")
+        if parent is None:
+            found.append(f"{path}: its parent is not live")
+            continue
+        if parent[1] != workspace_id:
+            found.append(f"{path}: its parent is in another workspace")
+        below, below_key = (f"{parent[4]}/", f"{parent[5]}/") if parent_id else ("", "")
+        if path != below + filename:
+            found.append(f"{path!r} is not {below + filename!r}")
+        if path_key != below_key + fold(filename):
+            found.append(f"{path_key!r} is not {below_key + fold(filename)!r}")
+        above, steps = parent_id, 0
+        while above in live and steps <= len(live):
+            above, steps = live[above][2], steps + 1
+        if above:
+            found.append(f"{path}: a loop above it")
+    return found
+
+
+def _contents(db: Reader) -> list[str]:
+    found = []
+    for id, path, kind, version, content_hash, size, content_seq in db.rows(
+        "SELECT id, path, kind, version, content_hash, size, content_seq FROM documents"
+    ):
+        stored = db.column(str, "SELECT text FROM document_texts WHERE document_id = $1", id)
+        updates = [
+            bytes(one[0])
+            for one in db.rows("SELECT data FROM document_updates WHERE document_id = $1 ORDER BY seq", id)
+        ]
+        content = stored[0] if stored else ""
+        if kind == "folder":
+            if stored or updates:
+                found.append(f"{path}: a folder with a text")
+        else:
+            if crdt.text_of(crdt.load(None, updates)) != content:
+                found.append(f"{path}: the log says something else than the projection")
+            loaded = log.load(db, id)
+            if crdt.text_of(crdt.load(loaded.snapshot, loaded.updates)) != content:
+                found.append(f"{path}: the snapshot says something else than the projection")
+            if not loaded.head == log.head(db, id) == content_seq == len(updates):
+                found.append(f"{path}: the log's numbers have holes, or the projection is not of its head")
+        if content_hash != hashlib.sha256(content.encode()).hexdigest() or size != len(content.encode()):
+            found.append(f"{path}: hash or size are of another text")
+        if kind != "folder" and version != len(updates):
+            found.append(f"{path}: version {version} after {len(updates)} updates")
+    return found
+
+
+def _history(db: Reader) -> list[str]:
+    found = []
+    for id, path, kind, version, content_hash in db.rows("SELECT id, path, kind, version, content_hash FROM documents"):
+        listed = db.rows(
+            "SELECT version, seq, content_hash, size FROM document_versions WHERE document_id = $1 ORDER BY version", id
+        )
+        if kind == "folder":
+            if listed:
+                found.append(f"{path}: a folder with versions")
+            continue
+        if [one[0] for one in listed] != list(range(1, version + 1)):
+            found.append(f"{path}: versions {[one[0] for one in listed]}, and it is at {version}")
+        elif listed[-1][2] != content_hash:
+            found.append(f"{path}: the last version is of another text")
+        for number, seq, hashed, size in listed:
+            content = texts.read(db, hashed)
+            if hashlib.sha256(content.encode()).hexdigest() != hashed or len(content.encode()) != size:
+                found.append(f"{path}: version {number} has another text than it says")
+            past = log.load(db, id, upto=seq)
+            if past.snapshot is None and crdt.text_of(crdt.load(None, past.updates)) != content:
+                found.append(f"{path}: the log at {seq} says something else than version {number}")
+    named = set(db.column(str, "SELECT DISTINCT content_hash FROM document_versions"))
+    if kept := set(db.column(str, "SELECT hash FROM texts")) - named:
+        found.append(f"{len(kept)} texts that no version names")
+    return found
+
+
+def _marks(db: Reader) -> list[str]:
+    found = []
+    for id, path, tags in db.rows("SELECT id, path, tags FROM documents"):
+        indexed = db.rows("SELECT tag, tag_key, workspace_id FROM document_tags WHERE document_id = $1", id)
+        if sorted(one[0] for one in indexed) != sorted(_decoded(tags)) or any(
+            fold(one[0]) != one[1] for one in indexed
+        ):
+            found.append(f"{path}: its tags and their index differ")
+    return found
+
+
+def _log_of_changes(db: Reader) -> list[str]:
+    found = []
+    rows = db.rows("SELECT workspace_id, seq, entity, entity_id, action, version FROM changes")
+    if len({(one[0], one[1]) for one in rows}) != len(rows):
+        found.append("two changes share a position")
+    upserts = {(one[0], one[3]): one[5] for one in rows if one[2] == "document" and one[4] == "upsert"}
+    there = {(one[0], one[1]): one[2] for one in db.rows("SELECT workspace_id, id, version FROM documents")}
+    if upserts != there:
+        found.append("the log of changes names other documents, or other versions, than there are")
+    return found
+
+
+def _decoded(text: str) -> list[str]:
+    return msgspec.json.decode(text, type=list[str])
