@@ -24,7 +24,7 @@ from pathlib import Path
 from . import load, machine
 from .corpus import texts
 from .load import Load
-from .report import OURS, SMALL, Record, table
+from .report import OURS, SMALL, Record, disturbance, table
 from .servers import Bare, MDServer, PocketBase, Running, Server, Work
 
 # What is measured when: each kind of work on all servers before the next kind.
@@ -64,6 +64,8 @@ def main() -> int:
     if options.json is not None:
         options.json.write_text("".join(json.dumps(one) + "\n" for one in records))
     print(table(records) or "Nothing was measured beside anything else: --json has the figures.", end="\n\n")
+    if warning := disturbance(records):
+        print(warning, end="\n\n")
     print(_method(options, versions, cores))
     if wrong := [one for one in records if one.get("unexpected")]:
         for one in wrong:

@@ -56,6 +56,14 @@ def table(records: Iterable[Record]) -> str:
     return "\n\n".join(parts)
 
 
+def disturbance(records: Iterable[Record]) -> str:
+    """A warning when servers that only compute did not get their core to themselves, or nothing."""
+    shares = [one["server_busy"] for one in records if one["work"] in ("hello", "read", "304")]
+    if not shares or median(shares) > 0.9:
+        return ""
+    return f"The machine had other work: servers got {median(shares):.0%} of their core. These figures are rough."
+
+
 def _lines(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     marks = ("---",) * len(head)
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))
