@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -15,7 +16,6 @@ from . import __version__
 from .config import Config
 from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
-from .mail import Mailer
 from .model.updates import Door
 from .store.datadir import DataDirectory
 from .store.db import Database
@@ -40,6 +40,9 @@ from .web import (
 )
 from .web.log import REQUEST_LOG, RequestLog
 from .web.setup import SETUP, SetupCode
+
+if TYPE_CHECKING:
+    from .mail import Mailer
 
 log = logging.getLogger("mdserver")
 
@@ -174,6 +177,8 @@ def _mailer(config: Config) -> Mailer | None:
     mail = config.mail
     if not mail.host:
         return None
+    from .mail import Mailer  # the e-mail package costs a start without mail a tenth of its time
+
     return Mailer(
         mail.host,
         mail.port,
@@ -183,6 +188,13 @@ def _mailer(config: Config) -> Mailer | None:
         password=mail.password.reveal(),
         timeout=mail.timeout,
     )
+
+
+def _warm() -> None:
+    """Load, beside the first requests, what the first edit and the first sign-in would wait for."""
+    import argon2  # noqa: F401 (loading is all that is wanted)
+    import pycrdt  # noqa: F401
+    import rapidfuzz.distance  # noqa: F401
 
 
 async def run_app(
@@ -200,6 +212,7 @@ async def run_app(
     try:
         for site in sites(runner):
             await site.start()
+        asyncio.get_running_loop().run_in_executor(None, _warm)
         log.info("mdserver %s is listening on %s", __version__, app[api.PUBLIC_URL] + app[api.BASE_PATH])
         await stop.wait()
         app[edge.STOPPING].append(True)

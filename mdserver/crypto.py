@@ -11,15 +11,15 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
-from typing import NamedTuple, TypeVar
-
-import argon2
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .errors import Invalid, TooMuch
 from .text import fold
+
+if TYPE_CHECKING:
+    import argon2
 
 T = TypeVar("T")
 
@@ -78,9 +78,7 @@ class Passwords:
     """Hashes and verifies on a few threads of its own; a full queue is TooMuch, since each hash takes much memory."""
 
     def __init__(self, profile: Profile, *, threads: int = 2, queue: int = 16) -> None:
-        self._hasher = argon2.PasswordHasher(
-            time_cost=profile.passes, memory_cost=profile.memory, parallelism=profile.lanes
-        )
+        self._profile = profile
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mdserver-password")
         self._room = threads + queue
         self._lock = threading.Lock()
@@ -89,6 +87,13 @@ class Passwords:
             f"$argon2id$v=19$m={profile.memory},t={profile.passes},p={profile.lanes}"
             f"${_base64(secrets.token_bytes(16))}${_base64(secrets.token_bytes(32))}"
         )
+
+    @cached_property
+    def _hasher(self) -> argon2.PasswordHasher:
+        import argon2  # with the first password, not with the server's start
+
+        profile = self._profile
+        return argon2.PasswordHasher(time_cost=profile.passes, memory_cost=profile.memory, parallelism=profile.lanes)
 
     async def hash(self, password: str) -> str:
         """The argon2id hash, its parameters and salt included."""
@@ -108,6 +113,8 @@ class Passwords:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _verify(self, known: str, password: bytes) -> bool:
+        from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
         try:
             return self._hasher.verify(known, password)
         except (VerifyMismatchError, InvalidHashError):

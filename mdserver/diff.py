@@ -12,10 +12,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
-from rapidfuzz.distance import Indel, Levenshtein, MatchingBlock
+
+if TYPE_CHECKING:  # a tenth of the server's start; loaded with the first text that needs it
+    from rapidfuzz.distance import MatchingBlock
 
 BUDGET = 600_000_000  # cells of alignment in one diff: about 0.1 s
 _REGION = 100_000_000  # cells of one alignment, which holds the GIL for about 20 ms
@@ -369,6 +371,8 @@ def _trim_and_align(x: str, y: str, region: Hunk, budget: _Budget) -> list[Hunk]
 
 def _aligned(x: str, y: str, budget: _Budget) -> list[Hunk]:
     """Hunks of two strings without common ends: exactly if that is cheap, else in a band, else between anchors."""
+    from rapidfuzz.distance import Indel, Levenshtein
+
     cells, longer = len(x) * len(y), max(len(x), len(y))
     allowed = min(_REGION, budget.left)
     if cells <= max(min(_EXACT, allowed), _ALWAYS):

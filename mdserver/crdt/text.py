@@ -8,15 +8,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
-
-from pycrdt import Doc, Text, TransactionEvent
+from typing import TYPE_CHECKING, Any
 
 from mdserver import diff
 
+if TYPE_CHECKING:  # loaded with the first document that is edited, not with the server's start
+    from pycrdt import Doc, TransactionEvent
+
+    Scratch = Doc[Any]
+    """A document for one edit, with a client id of its own."""
+
 NAME = "content"
-Scratch = Doc[Any]
-"""A document for one edit, with a client id of its own."""
 
 _BATCH = 500  # updates applied in one transaction; one by one costs more, and so does merging them first
 _MOST = 5_000  # edits made in one update: each walks the document to its place, so many are united into fewer
@@ -57,6 +59,8 @@ def load(snapshot: bytes | None, updates: Iterable[bytes]) -> Scratch:
 
     ValueError when an update cannot be decoded. Updates must have passed the guard: hostile ones can do worse.
     """
+    from pycrdt import Doc
+
     doc: Scratch = Doc(client_id=new_client())
     if snapshot is not None:
         doc.apply_update(snapshot)
@@ -70,6 +74,8 @@ def load(snapshot: bytes | None, updates: Iterable[bytes]) -> Scratch:
 
 def text_of(doc: Scratch) -> str:
     """The text as it stands."""
+    from pycrdt import Text
+
     return str(doc.get(NAME, type=Text))
 
 
@@ -79,6 +85,8 @@ def edit(doc: Scratch, new_text: str) -> bytes | None:
     Returns the update that holds exactly this edit, or None when nothing changes. ValueError, with the document as it
     was, when the new text holds half a surrogate pair, or when the document's text holds objects that are not text.
     """
+    from pycrdt import Doc, Text
+
     new_text.encode()
     old_text = text_of(doc)
     changes = _fewer(old_text, diff.edits(old_text, new_text))
@@ -150,6 +158,8 @@ def _apply(doc: Scratch, old_text: str, changes: list[diff.Edit]) -> bytes:
 
     def keep(event: TransactionEvent) -> None:
         updates.append(event.update)
+
+    from pycrdt import Text
 
     text = doc.get(NAME, type=Text)
     places = _byte_ranges(old_text, changes)

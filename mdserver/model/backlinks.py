@@ -8,7 +8,7 @@ from mdserver import links
 from mdserver.store.db import Reader, Tx
 
 from .access import Principal, Role
-from .documents.shape import LISTED, Document, listed, made
+from .documents.shape import LISTED, Document, listed
 
 MOST = 1_000
 
@@ -56,5 +56,5 @@ def of(db: Reader, me: Principal, document: Document, *, role: Role) -> list[Doc
                 hits.append(source_id)
     found: list[Document] = []
     for one in hits[:MOST]:
-        found += made(db, me, db.rows(LISTED + " AND d.id = $4", *listed(me, document.workspace_id, role), one))
+        found += listed(db, me, role, db.rows(f"{LISTED} AND d.id = $2", document.workspace_id, one))
     return sorted(found, key=lambda one: one.path)

@@ -79,7 +79,7 @@ def add(
 
 def of_document(db: Reader, me: Principal, document: Document, *, before: int, limit: int) -> list[Version]:
     """The history of a found document, newest first: `limit` versions below the number `before`."""
-    rows = db.all(_Row, f"{_SELECT} AND version < $2 ORDER BY version DESC LIMIT $3", document.id, before, limit)
+    rows = db.all(_Row, f"{_SELECT} AND version < $2 ORDER BY version DESC LIMIT {limit:d}", document.id, before)
     return _seen(db, me, rows)
 
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 log = logging.getLogger("mdserver.store")
 
 BATCH_UNITS = 256
-BATCH_SECONDS = 0.005
+BATCH_SECONDS = 0.015
 GLANCE_SECONDS = 0.002
 """How long a glance may keep the event loop; then it is given up there and asked again on a reader."""
 

@@ -14,6 +14,7 @@ import re
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -309,7 +310,8 @@ def respond(value: Any, status: int = 200) -> Answer | web.StreamResponse:
 async def _body(request: web.Request, route: Route, principal: Principal | None) -> msgspec.Struct:
     """The body as its Struct. A caller without the role hears of that rather than of the body's faults."""
     assert route.body is not None
-    if route.large:
+    small = request.app[LIMITS].json_body
+    if route.large and (request.content_length or small + 1) > small:  # before so much is taken in
         await _judge(request, route.policy, principal)
     try:
         return await _read_body(request, route, route.body)
@@ -347,6 +349,11 @@ async def read_limited(request: web.Request, limit: int) -> bytes:
     """The whole body, at most `limit` bytes (after decompression), within the time that a body may take."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body may have {limit} bytes.", limit=limit)
+    if request.content.is_eof():  # a small body usually came with its headers
+        whole = request.content.read_nowait(-1)
+        if len(whole) > limit:
+            raise TooLarge(f"The body may have {limit} bytes.", limit=limit)
+        return whole
     data = bytearray()
     try:
         async with asyncio.timeout(request.app[LIMITS].body_seconds):
@@ -405,7 +412,7 @@ def read_query(request: web.Request, kind: type[T]) -> T:
         if "\0" in value or (not value.isprintable() and "\n" in value):
             raise Malformed(f"The parameter {name[:40]!r} holds a control character.")
         given[name] = value
-    known = {one.encode_name for one in msgspec.structs.fields(kind)}  # type: ignore[arg-type] # a Struct by contract
+    known = _field_names(typing.cast(Any, kind))
     for name in given:
         if name not in known:
             listed = ", ".join(sorted(known))
@@ -416,3 +423,8 @@ def read_query(request: web.Request, kind: type[T]) -> T:
         matched = _AT.fullmatch(str(error))
         name = (matched[3] or "").strip(".") if matched else ""
         raise Malformed(f"The parameter {name!r} is not right: {matched[1] if matched else error}.") from error
+
+
+@cache
+def _field_names(kind: type) -> frozenset[str]:
+    return frozenset(one.encode_name for one in msgspec.structs.fields(kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -19,7 +20,7 @@ from mdserver.store.db import Reader
 
 from . import etags
 from .api import DB, Reply, Routes, me
-from .documents import DOOR, judged, shown
+from .documents import DOOR, checked, judged, shown
 from .policies import document as of_document
 
 routes = Routes("documents")
@@ -48,7 +49,7 @@ class Edit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A text and the version it started from; `base_content` is that version's text, if it may be forgotten by now."""
 
     content: str
-    base_version: int
+    base_version: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     base_content: str | None = None
 
 
@@ -70,12 +71,14 @@ async def read_content(request: web.Request, id: str) -> Reply[ContentState] | w
     who, database = me(request), request.app[DB]
     tag, _ = await database.glance(lambda db: documents.find_tag(db, who, id))
     if etags.matches(request, f'"{tag}"'):
-        return etags.not_modified(f'"{tag}"')
+        unchanged = etags.not_modified(f'"{tag}"')
+        unchanged.headers["Vary"] = "Accept"
+        return unchanged
     found = await database.glance(lambda db: documents.find_with_content(db, who, id))
     documents.require_text(found)
     if accepted(request, "text/markdown", "application/json") == "application/json":
         state = ContentState(found.content, found.version, found.content_hash)
-        return Reply(state, etag=f'"{documents.content_tag(found)}"')
+        return Reply(state, etag=f'"{documents.content_tag(found)}"', headers={"Vary": "Accept"})
     return markdown(found.content, documents.content_tag(found), found.filename)
 
 
@@ -83,6 +86,7 @@ async def read_content(request: web.Request, id: str) -> Reply[ContentState] | w
 async def write_content(request: web.Request, id: str, body: Content) -> Reply[Document]:
     """Replace the text of the state that If-Match names; what is being typed meanwhile is merged, not lost."""
     who = me(request)
+    await checked(request, body.content)
     wanted = etags.expected(request, required=True)
     edited = await request.app[DOOR].edit(who, id, base=judged(who, wanted), content=body.content)
     return shown(request, edited.document)

@@ -7,15 +7,17 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from mdserver.errors import Malformed
+from mdserver import ids
+from mdserver.errors import Malformed, NotFound
 from mdserver.model import documents, workspaces
 from mdserver.model.access import EDITOR, VIEWER
 from mdserver.model.documents import Document
 from mdserver.store.db import Reader, Tx
+from mdserver.text import check_filename
 
 from .api import DB, LIMITS, Reply, Routes, me
 from .documents import change, shown
-from .once import once
+from .once import earlier, once
 from .policies import document as of_document
 
 routes = Routes("documents")
@@ -66,6 +68,7 @@ async def retitle(request: web.Request, id: str, body: Title) -> Reply[Document]
 @routes.put("/documents/{id}/filename", policy=of_document(EDITOR), condition=True)
 async def rename_file(request: web.Request, id: str, body: Filename) -> Reply[Document]:
     """Give a document another file name in its place."""
+    check_filename(body.filename)
     return await change(
         request, id, EDITOR, lambda tx, who, found: documents.rename_file(tx, who, found, body.filename)
     )
@@ -151,6 +154,12 @@ async def copy(request: web.Request, id: str, body: Copy) -> Reply[Document]:
     """Copy a document, beside itself or to another place or workspace where one may create."""
     who, maximum = me(request), request.app[LIMITS].document
     title = documents.check_title(body.title) if body.title is not None else None
+    if body.workspace_id is not None and not ids.is_id(body.workspace_id):
+        raise NotFound("There is no such workspace, or you cannot see it.")
+
+    repeated = await earlier(request, lambda db, known: documents.find(db, who, known), body=body)
+    if repeated is not None:
+        return shown(request, repeated, created=True)
 
     def load(db: Reader) -> documents.Source:
         return documents.source(db, who, documents.find(db, who, id), children=body.children)

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from mdserver import clock, ids, text
-from mdserver.errors import Malformed, NotFound
+from mdserver.errors import Invalid, Malformed, NotFound
 from mdserver.model import documents, updates, workspaces
 from mdserver.model.access import ADMIN, EDITOR, VIEWER, Principal, Role
 from mdserver.model.documents import Document, DocumentWithContent, Filter, TreeItem
@@ -19,11 +19,14 @@ from mdserver.store.db import Reader, Tx
 
 from . import etags, paging
 from .api import DB, LIMITS, Reply, Routes, link, me
-from .once import once
+from .once import earlier, once
 from .policies import document as of_document
 from .policies import workspace as of_workspace
 
 routes = Routes("documents")
+
+LONG = 64 << 10
+"""Code points from which a text is looked at on a thread."""
 
 DOOR: web.AppKey[updates.Door] = web.AppKey("door", updates.Door)
 
@@ -147,13 +150,17 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
     if body.filename is not None:
         text.check_filename(body.filename)
     content, title, labels = body.content, body.title, body.tags
-    if body.kind == "folder" and content:
-        raise Malformed("A folder has no content.")
     if body.source_id is not None:
-        source = await app[DB].read(lambda db: documents.find_with_content(db, who, body.source_id or ""))
+        repeated = await earlier(request, lambda db, known: documents.find(db, who, known, need=EDITOR), body=body)
+        if repeated is not None:
+            return shown(request, repeated, created=True)
+        source_id = check_source(body.source_id)
+        source = await app[DB].read(lambda db: documents.find_with_content(db, who, source_id))
         content = source.content if content is None else content
-        title, labels = title or source.title, source.tags if labels is None else labels
+        title, labels = source.title if title is None else title, source.tags if labels is None else labels
     content = content or ""
+    if body.kind == "folder" and content:
+        raise Invalid("A folder has no content.", pointer="/kind" if body.content is None else "/content")
     title = documents.check_title(title if title is not None else derive_title(content, body.filename or "Untitled.md"))
     labels = documents.check_tags(labels or [])
     draft = await prepared(request, content)
@@ -201,8 +208,9 @@ async def read(request: web.Request, id: str) -> Reply[DocumentWithContent] | we
 async def replace(request: web.Request, id: str, body: WholeDocument) -> Reply[Document]:
     """Replace title, tags and content of the state that If-Match names."""
     who = me(request)
-    wanted = etags.expected(request, required=True)
     title, labels = documents.check_title(body.title), documents.check_tags(body.tags)
+    await checked(request, body.content)
+    wanted = etags.expected(request, required=True)
 
     def also(tx: Tx, document: Document) -> None:
         document = documents.retitle(tx, who, document, title)
@@ -217,6 +225,8 @@ async def amend(request: web.Request, id: str, body: SomeFields) -> Reply[Docume
     """Change title, file name or tags."""
     title = documents.check_title(body.title) if body.title is not None else None
     labels = documents.check_tags(body.tags) if body.tags is not None else None
+    if body.filename is not None:
+        text.check_filename(body.filename)
 
     def do(tx: Tx, who: Principal, document: Document) -> Document:
         if title is not None:
@@ -292,10 +302,19 @@ def judged(who: Principal, wanted: list[str] | None) -> Callable[[Reader, Docume
     return base
 
 
+async def checked(request: web.Request, content: str) -> None:
+    """Judge a content before the state that it is to replace; a long one on a thread."""
+    maximum = request.app[LIMITS].document
+    if len(content) < LONG:
+        text.check_content(content, maximum_bytes=maximum)
+    else:
+        await asyncio.to_thread(text.check_content, content, maximum_bytes=maximum)
+
+
 async def prepared(request: web.Request, content: str) -> documents.Draft:
     """A draft of the content; a long one is made on a thread, so that others do not wait for it."""
     maximum = request.app[LIMITS].document
-    if len(content) < 64 << 10:
+    if len(content) < LONG:
         return documents.draft(content, maximum_bytes=maximum)
     return await asyncio.to_thread(documents.draft, content, maximum_bytes=maximum)
 
@@ -306,6 +325,13 @@ def shown(request: web.Request, document: Document, *, created: bool = False) ->
     if created:
         reply.headers["Location"] = link(request, f"/api/v1/documents/{document.id}")
     return reply
+
+
+def check_source(source_id: str) -> str:
+    """The id of a document to start from. NotFound at once for what cannot be one: not every engine takes any text."""
+    if not ids.is_id(source_id):
+        raise NotFound("There is no such document, or you cannot see it.")
+    return source_id
 
 
 def _parent(given: str | None) -> str | None:

@@ -39,7 +39,7 @@ class RequestLog:
             return
         principal = request.get(ME)
         user = principal.user_id if principal is not None else "-"
-        path = safe_path(request.path)
+        path = safe_path(request.raw_path.partition("?")[0])  # as sent: still escaped
         if not path.isascii() or not path.isprintable() or '"' in path or "\\" in path:
             path = ascii(path)[1:-1].replace("\\", "\\\\").replace('"', '\\"')
         time = clock.rfc3339(clock.now())

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from mdserver.errors import Malformed
 from mdserver.model import idempotency
-from mdserver.store.db import Tx
+from mdserver.store.db import Reader, Tx
 
 from .api import DB, me
 
@@ -32,13 +32,10 @@ async def once(
     `again` authorises anew; None means that the first answer held a secret, which is not shown twice (Conflict).
     `result` gives the id to remember. Without the header it is a plain write.
     """
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
+    given = _given(request, body)
+    if given is None:
         return await request.app[DB].write(create, *gates)
-    if not key.isascii() or not key.isprintable() or not 1 <= len(key.strip('"')) <= 200:
-        raise Malformed("Idempotency-Key must be 1 to 200 printable ASCII characters.")
-    principal = me(request)
-    fingerprint = hashlib.sha256(f"{request.method} {request.path}\n".encode() + msgspec.json.encode(body)).digest()
+    principal, (key, fingerprint) = me(request), given
 
     def change(tx: Tx) -> T:
         made = idempotency.find(tx, principal.user_id, key, fingerprint)
@@ -49,3 +46,28 @@ async def once(
         return created
 
     return await request.app[DB].write(change, *gates)
+
+
+async def earlier(request: web.Request, again: Callable[[Reader, str], T], *, body: msgspec.Struct) -> T | None:
+    """What this key has created already, or None: for handlers that read what may be gone at a repetition."""
+    given = _given(request, body)
+    if given is None:
+        return None
+    principal, (key, fingerprint) = me(request), given
+
+    def question(db: Reader) -> T | None:
+        made = idempotency.find(db, principal.user_id, key, fingerprint)
+        return None if made is None else again(db, made)
+
+    return await request.app[DB].read(question)
+
+
+def _given(request: web.Request, body: msgspec.Struct | None) -> tuple[str, bytes] | None:
+    """The request's key, and what tells it from other requests."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not key.isascii() or not key.isprintable() or not 1 <= len(key.strip('"')) <= 200:
+        raise Malformed("Idempotency-Key must be 1 to 200 printable ASCII characters.")
+    fingerprint = hashlib.sha256(f"{request.method} {request.path}\n".encode() + msgspec.json.encode(body)).digest()
+    return key, fingerprint

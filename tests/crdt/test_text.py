@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from pycrdt import Map, Text
+from pycrdt import Doc, Map, Text
 
 from mdserver.crdt import text as ytext
 
@@ -50,7 +51,7 @@ def test_the_first_update_is_what_pycrdt_writes() -> None:
     text = "# Überschrift\r\n\r\n😀 text " + "long " * 100
     update = ytext.first_update(text)
     (client_id,) = _client_ids(update)
-    doc = ytext.Scratch(client_id=client_id)
+    doc: Doc[Any] = Doc(client_id=client_id)
     doc.get("content", type=Text).insert(0, text)
     assert doc.get_update() == update
 
@@ -160,7 +161,7 @@ def test_what_is_not_text_is_refused() -> None:
 
 
 def test_long_logs_load_in_batches() -> None:
-    doc = ytext.Scratch(client_id=7)
+    doc: Doc[Any] = Doc(client_id=7)
     log: list[bytes] = []
     text = doc.get("content", type=Text)
     for n in range(1_201):

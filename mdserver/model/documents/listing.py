@@ -10,7 +10,7 @@ from mdserver import text
 from mdserver.model.access import Principal, Role
 from mdserver.store.db import Reader, Value
 
-from .shape import LISTED, Document, TreeItem, listed, made
+from .shape import LISTED, Document, TreeItem, listed
 
 Sort = Literal["-updated_at", "updated_at", "path", "position"]
 
@@ -49,7 +49,7 @@ def page(
     limit: int,
 ) -> tuple[list[Document], tuple[str | int, str] | None]:
     """A page of a workspace that was entered, and the key after which the next one begins (None: this is the last)."""
-    values: list[Value] = list(listed(me, workspace_id, role))
+    values: list[Value] = [workspace_id]
 
     def number(value: Value) -> str:
         values.append(value)
@@ -71,7 +71,7 @@ def page(
     if only.favourite is not None:
         where.append(
             f"{'' if only.favourite else 'NOT '}EXISTS"
-            " (SELECT 1 FROM favourites v WHERE v.user_id = $1 AND v.document_id = d.id)"
+            f" (SELECT 1 FROM favourites v WHERE v.user_id = {number(me.user_id)} AND v.document_id = d.id)"
         )
     if only.tag is not None:
         where.append(
@@ -84,11 +84,11 @@ def page(
         where.append(f"({key}, {tie}) {sign} ({number(after[0])}, {number(after[1])})")
     sql = (
         f"{LISTED.replace(' FROM documents', f', {key} FROM documents')} AND {' AND '.join(where)}"
-        f" ORDER BY {key} {direction}, {tie} {direction} LIMIT {number(limit + 1)}"
+        f" ORDER BY {key} {direction}, {tie} {direction} LIMIT {limit + 1:d}"  # bound, it is prepared anew each time
     )
     rows = db.rows(sql, *values)
-    following = (rows[limit - 1][22], rows[limit - 1][0]) if len(rows) > limit else None
-    return made(db, me, rows[:limit]), following
+    following = (rows[limit - 1][20], rows[limit - 1][0]) if len(rows) > limit else None
+    return listed(db, me, role, rows[:limit]), following
 
 
 def tree(
@@ -105,11 +105,10 @@ def tree(
         "  AND c.trashed_at IS NULL) THEN 1 ELSE 0 END, d.archived_at"
         " FROM documents d WHERE d.workspace_id = $1 AND d.trashed_at IS NULL"
         " AND (d.parent_id, d.position, d.id) > ($2, $3, $4) AND (CAST($5 AS TEXT) IS NULL OR d.parent_id = $5)"
-        " ORDER BY d.parent_id, d.position, d.id LIMIT $6",
+        f" ORDER BY d.parent_id, d.position, d.id LIMIT {limit + 1:d}",
         workspace_id,
         *start,
         parent_id,
-        limit + 1,
     )
     items = [
         TreeItem(

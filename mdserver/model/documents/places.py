@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 
-from mdserver import clock, order, text
+from mdserver import clock, ids, order, text
 from mdserver.errors import Conflict, Invalid
 from mdserver.model import changes
 from mdserver.model.access import Actor, Principal
 from mdserver.store.db import Reader, Tx
 
-from .shape import LISTED, Document, find, listed, made, require_live
+from .shape import LISTED, Document, find, listed, require_live
 
 DEPTH = 100
 PATH_KEY_BYTES = 2_400  # PostgreSQL's B-tree takes keys of about 2,700 bytes
@@ -32,7 +32,11 @@ def parent_for(db: Reader, me: Principal, workspace_id: str, parent_id: str | No
     """
     if not parent_id:
         return "", ""
-    found = db.rows("SELECT workspace_id, path, path_key, trashed_at FROM documents WHERE id = $1", parent_id)
+    found = (
+        db.rows("SELECT workspace_id, path, path_key, trashed_at FROM documents WHERE id = $1", parent_id)
+        if ids.is_id(parent_id)
+        else []
+    )
     if not found or found[0][0] != workspace_id:
         raise Invalid("The parent is not a document of this workspace.", pointer="/parent_id")
     _, path, key, trashed_at = found[0]
@@ -264,17 +268,13 @@ def _settle_below(tx: Tx, document: Document, key: str, *, path: str, path_key: 
 def subtree(db: Reader, me: Principal, document: Document, *, limit: int) -> list[Document]:
     """The live documents below a found one, parents before their children, siblings in order."""
     key = _path_key(db, document.id)
-    found = made(
-        db,
-        me,
-        db.rows(
-            LISTED + " AND d.path_key >= $4 AND d.path_key < $5 AND d.trashed_at IS NULL LIMIT $6",
-            *listed(me, document.workspace_id, document.role),
-            f"{key}/",
-            f"{key}0",
-            limit,
-        ),
+    rows = db.rows(
+        f"{LISTED} AND d.path_key >= $2 AND d.path_key < $3 AND d.trashed_at IS NULL LIMIT {limit:d}",
+        document.workspace_id,
+        f"{key}/",
+        f"{key}0",
     )
+    found = listed(db, me, document.role, rows)
     return sorted(found, key=lambda one: (one.path.count("/"), one.position, one.id))
 
 

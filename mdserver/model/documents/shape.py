@@ -74,24 +74,25 @@ class TreeItem(msgspec.Struct):
 COLUMNS = (
     "d.id, d.workspace_id, d.parent_id, d.position, d.kind, d.title, d.filename, d.path, d.tags, d.version, d.revision,"
     " d.content_hash, d.size, d.author_id, d.updated_by, d.created_at, d.updated_at, d.trashed_at, d.archived_at,"
-    " d.template_at,"
-    " CASE WHEN EXISTS (SELECT 1 FROM favourites f WHERE f.user_id = $1 AND f.document_id = d.id) THEN 1 ELSE 0 END"
+    " d.template_at"
 )
-"""What `made` turns into a Document; `$1` is the asker's id. Followed by the role, then by whatever else is asked."""
+_FAVOURITE = (
+    "CASE WHEN EXISTS (SELECT 1 FROM favourites f WHERE f.user_id = $1 AND f.document_id = d.id) THEN 1 ELSE 0 END"
+)
 
 _FIND = (
-    f"SELECT {COLUMNS}, m.role"
+    f"SELECT {COLUMNS}, {_FAVOURITE}, m.role"
     " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
 )
 _FIND_WITH_CONTENT = (
-    f"SELECT {COLUMNS}, m.role, t.text"
+    f"SELECT {COLUMNS}, {_FAVOURITE}, m.role, t.text"
     " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1"
     " LEFT JOIN document_texts t ON t.document_id = d.id WHERE d.id = $2"
 )
 _TAG = (
     "SELECT d.workspace_id, d.version, d.content_hash, d.revision, m.role, d.kind,"
-    " CASE WHEN EXISTS (SELECT 1 FROM favourites f WHERE f.user_id = $1 AND f.document_id = d.id) THEN 1 ELSE 0 END"
-    " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
+    f" {_FAVOURITE} FROM documents d"
+    " JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
 )
 
 
@@ -101,7 +102,8 @@ def find(db: Reader, me: Principal, document_id: str, *, need: Role = VIEWER) ->
     NotFound for strangers and for tokens of another workspace, Forbidden for members of too low a role.
     """
     found = db.rows(_FIND, me.user_id, document_id)
-    document = made(db, me, _visible(me, found))[0]
+    row = _visible(me, found)[0]
+    document = _made(Document, row, _people(db, me, [row]), me.scopes)
     require(document.role, need)
     return document
 
@@ -124,17 +126,31 @@ def find_tag(db: Reader, me: Principal, document_id: str) -> tuple[str, str]:
 
 def by_path(db: Reader, me: Principal, workspace_id: str, path_key: str, *, role: Role) -> list[Document]:
     """The live document at that folded path in a workspace that was entered: a list of one or none."""
-    where = " AND d.path_key = $4 AND d.trashed_at IS NULL"
-    return made(db, me, db.rows(LISTED + where, *listed(me, workspace_id, role), path_key))
+    return listed(
+        db, me, role, db.rows(f"{LISTED} AND d.path_key = $2 AND d.trashed_at IS NULL", workspace_id, path_key)
+    )
 
 
-LISTED = f"SELECT {COLUMNS}, CAST($2 AS TEXT) FROM documents d WHERE d.workspace_id = $3"
-"""Start of a SELECT over a workspace that was entered; further parameters begin at $4."""
+LISTED = f"SELECT {COLUMNS} FROM documents d WHERE d.workspace_id = $1"
+"""Start of a SELECT over a workspace that was entered; further parameters begin at $2. For `listed`."""
 
 
-def listed(me: Principal, workspace_id: str, role: Role = VIEWER) -> tuple[str, str, str]:
-    """The first three parameters of LISTED."""
-    return me.user_id, role, workspace_id
+def listed(db: Reader, me: Principal, role: Role, rows: list[tuple[Any, ...]]) -> list[Document]:
+    """Rows of LISTED (and of whatever stands behind its columns) as Documents, for an asker with that role."""
+    if not rows:
+        return []
+    people, scopes = _people(db, me, rows), me.scopes
+    found = [row[0] for row in rows]
+    favourites = set(
+        db.column(
+            str,
+            "SELECT document_id FROM favourites WHERE user_id = $1 AND document_id >= $2 AND document_id <= $3",
+            me.user_id,
+            min(found),
+            max(found),
+        )
+    )
+    return [_made(Document, (*row[:20], row[0] in favourites, role), people, scopes) for row in rows]
 
 
 def content_tag(document: Document) -> str:
@@ -160,12 +176,6 @@ def require_text(document: Document) -> None:
     """Conflict when it is of a kind that has no text."""
     if document.kind == "folder":
         raise Conflict("A folder has no content.")
-
-
-def made(db: Reader, me: Principal, rows: list[tuple[Any, ...]]) -> list[Document]:
-    """Rows of COLUMNS and a role as Documents."""
-    people = _people(db, me, rows)
-    return [_made(Document, row[:22], people, me.scopes) for row in rows]
 
 
 def _made(
@@ -217,7 +227,7 @@ def _made(
         None if trashed is None else rfc3339(trashed),
         None if archived is None else rfc3339(archived),
         template is not None,
-        favourite == 1,
+        favourite == 1,  # also True
         role,
         document_permissions(role, scopes),
         *more,
