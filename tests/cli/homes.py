@@ -80,7 +80,7 @@ class Home:
     def serving(self, *options: str) -> Iterator[Serving]:
         """A server of its own process on a free port; it is stopped as a service manager would, if it still runs."""
         with subprocess.Popen(
-            [sys.executable, "-m", "mdserver", "serve", "--json", "--listen", "127.0.0.1:0", *options],
+            [sys.executable, "-m", "mdserver", "--json", "serve", "--listen", "127.0.0.1:0", *options],
             env=self._whole_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -89,7 +89,7 @@ class Home:
             assert process.stdout is not None
             try:
                 line = process.stdout.readline()
-                assert line, process.communicate(timeout=PATIENCE)[1]
+                assert line, (process.communicate(timeout=PATIENCE)[1], process.returncode)
                 yield Serving(process, json.loads(line))
             finally:
                 if process.poll() is None:
