@@ -9,8 +9,10 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -64,6 +66,11 @@ def command(settings: Settings, listen: str | None) -> None:
             runner.run(_serve(settings, config, directory, sockets))
     finally:
         directory.unlock()
+
+
+def _program() -> str:
+    """How the reader calls this program: by its name where a shell finds it, else by where it is."""
+    return "mdserver" if shutil.which("mdserver") else shlex.quote(sys.argv[0])
 
 
 def _lock(directory: DataDirectory) -> None:
@@ -225,5 +232,5 @@ def _greet(settings: Settings, url: str, setup: SetupCode, directory: DataDirect
         click.echo(
             "\nThere is no account yet. Make the first one, the administrator, with this link (for 30 minutes):\n\n"
             f"    {link}\n\nor on the command line:\n\n"
-            f"    mdserver --data {shlex.quote(str(directory.path))} user create you@example.org --admin\n"
+            f"    {_program()} --data {shlex.quote(str(directory.path))} user create you@example.org --admin\n"
         )
