@@ -70,7 +70,11 @@ def command(settings: Settings, listen: str | None) -> None:
 
 def _program() -> str:
     """How the reader calls this program: by its name where a shell finds it, else by where it is."""
-    return "mdserver" if shutil.which("mdserver") else shlex.quote(sys.argv[0])
+    if shutil.which("mdserver"):
+        return "mdserver"
+    if shutil.which(sys.argv[0]):
+        return shlex.quote(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m mdserver"
 
 
 def _lock(directory: DataDirectory) -> None:
