@@ -2,188 +2,65 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from msgspec import Struct
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-MINUTE, HOUR, DAY = 60, 3600, 86400
+from .config_sections import Accounts, Config, Database, Limits, Log, Mail, Rates, Server
+from .config_values import (
+    BY_TYPE,
+    DAY,
+    GIB,
+    HOUR,
+    KIB,
+    MIB,
+    MINUTE,
+    Address,
+    Kind,
+    Network,
+    Rate,
+    Secret,
+    choice,
+    duration,
+)
+
+__all__ = [
+    "DAY",
+    "GIB",
+    "HOUR",
+    "KIB",
+    "MIB",
+    "MINUTE",
+    "Accounts",
+    "Address",
+    "Config",
+    "ConfigError",
+    "Database",
+    "Key",
+    "Limits",
+    "Log",
+    "Mail",
+    "Mistake",
+    "Network",
+    "Rate",
+    "Rates",
+    "Secret",
+    "Server",
+    "describe",
+    "duration",
+    "key_lines",
+    "load",
+]
 
 PREFIX = "MDSERVER_"
 SECRET_BYTES = 64 * KIB  # a secret file is a line, not a log: whoever names the wrong file should hear of it
-
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Secret:
-    """Text that nobody shows by accident: `reveal()` gives it; repr, str and JSON do not."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str = "") -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "Secret(…)" if self._text else "Secret()"
-
-
-class Address(Struct, frozen=True):
-    """Where to listen. `host` is a name or an IP address without brackets."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class Rate(Struct, frozen=True):
-    """At most `amount` in any `seconds`."""
-
-    amount: int
-    seconds: int
-
-
-# The sections. A field's annotation holds its sentence and, where the type alone does not tell, how it is read.
-# Docstrings and sentences are those of config.example.toml; a test keeps the two alike.
-
-
-class Server(Struct, frozen=True, kw_only=True):
-    """Where the server keeps its data and how people reach it."""
-
-    data: Annotated[Path, "Directory of database, blobs and keys; under systemd its StateDirectory."] = Path("data")
-    listen: Annotated[Address, "Address and port to listen on; port 0 takes any free one."] = Address("127.0.0.1", 8000)
-    public_url: Annotated[str, "Address that people use, with base_path; empty: made from listen.", URL] = ""
-    base_path: Annotated[str, "Path under which everything stands; a proxy must pass it on unchanged.", BASE_PATH] = ""
-    trusted_proxies: Annotated[
-        tuple[Network, ...], "Addresses and networks of proxies whose forwarding headers are believed.", NETWORKS
-    ] = ()
-    cors_origins: Annotated[
-        tuple[str, ...], "Origins of apps that may call the API with a token, as the apps send them.", ORIGINS
-    ] = ("tauri://localhost", "http://tauri.localhost", "https://tauri.localhost")
-    shutdown_seconds: Annotated[int, "Seconds that open requests and sockets get to finish.", integer(1, 3600)] = 15
-    event_loop: Annotated[
-        Literal["auto", "uvloop", "asyncio"], "Event loop; auto takes uvloop where it is installed."
-    ] = "auto"
-
-    def url(self, port: int | None = None) -> str:
-        """The address people use, with base_path. `port` is the one that was bound, for when listen says 0."""
-        if self.public_url:
-            return self.public_url
-        host = "localhost" if self.listen.host in ("0.0.0.0", "::") else self.listen.host  # noqa: S104 (compared)
-        return f"http://{Address(host, port or self.listen.port)}{self.base_path}"
-
-
-class Database(Struct, frozen=True, kw_only=True):
-    """SQLite in the data directory, or PostgreSQL."""
-
-    url: Annotated[Secret, "A postgresql:// URL, or empty for SQLite; url_file names a file that holds it.", DSN] = (
-        Secret()
-    )
-    readers: Annotated[int, "Threads that read from SQLite beside its one writer.", integer(1, 64)] = 2
-    connections: Annotated[int, "Most connections to PostgreSQL.", integer(1, 1000)] = 8
-
-
-class Log(Struct, frozen=True, kw_only=True):
-    """What is written to standard error; never content and never secrets."""
-
-    level: Annotated[Literal["debug", "info", "warning", "error"], "The least that is worth a line."] = "info"
-    format: Annotated[Literal["auto", "human", "json"], "How a line looks; auto is human on a terminal, else json."] = (
-        "auto"
-    )
-    requests: Annotated[
-        Literal["all", "errors", "none"], "Which requests get a line; errors are answers from 500 on."
-    ] = "all"
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """How large and how slow things may be; what goes beyond is refused with a clear problem."""
-
-    json_body: Annotated[int, "Largest JSON body.", size(KIB, GIB)] = 1 * MIB
-    document: Annotated[int, "Largest text of one document.", size(KIB, GIB)] = 20 * MIB
-    header: Annotated[int, "Largest request line, and largest header field.", size(KIB, MIB)] = 8 * KIB
-    import_entries: Annotated[int, "Most entries in an archive that is imported.", integer(1, 10_000_000)] = 10_000
-    import_bytes: Annotated[int, "Largest sum of an archive's unpacked entries.", size(KIB, 1024 * GIB)] = 1 * GIB
-    import_ratio: Annotated[int, "How many times its size an archive may unpack to.", integer(1, 10_000)] = 100
-    keep_alive: Annotated[int, "How long a silent connection is kept open.", duration(1, HOUR)] = 75
-    body_seconds: Annotated[int, "Seconds in which a request's body must have arrived.", integer(1, 3600)] = 60
-
-
-class Rates(Struct, frozen=True, kw_only=True):
-    """How often one user, or one address before signing in, may do things; "off" is no limit."""
-
-    enabled: Annotated[bool, "Whether rates are limited at all."] = True
-    sign_in_account: Annotated[Rate | None, "Sign-ins evaluated for one account.", RATE] = Rate(10, 15 * MINUTE)
-    sign_in_address: Annotated[Rate | None, "Sign-ins evaluated from one address.", RATE] = Rate(50, 15 * MINUTE)
-    account_mail: Annotated[Rate | None, "Sign-ups, password resets and invitations.", RATE] = Rate(5, HOUR)
-    writes: Annotated[Rate | None, "Requests that change something.", RATE] = Rate(120, MINUTE)
-    reads: Annotated[Rate | None, "Requests that only read.", RATE] = Rate(600, MINUTE)
-
-
-class Accounts(Struct, frozen=True, kw_only=True):
-    """Who may have an account, and how long what proves it is good for."""
-
-    signup: Annotated[Literal["open", "invite", "closed"], "Who may sign up: anybody, the invited, or nobody."] = (
-        "invite"
-    )
-    password_hashing: Annotated[
-        Literal["standard", "small"], "Memory for one argon2id hash: standard takes 64 MiB, small 46 MiB."
-    ] = "standard"  # noqa: S105 (a name, not a password)
-    access_token: Annotated[int, "Life of an access token.", duration(MINUTE, DAY)] = 10 * MINUTE
-    refresh_idle: Annotated[int, "How long an app stays signed in without being used.", duration(HOUR, 3650 * DAY)] = (
-        30 * DAY
-    )
-    refresh_absolute: Annotated[int, "How long an app stays signed in at most.", duration(HOUR, 3650 * DAY)] = 180 * DAY
-    web_session_idle: Annotated[
-        int, "How long a browser stays signed in without being used.", duration(HOUR, 3650 * DAY)
-    ] = 14 * DAY
-    reset_code: Annotated[int, "How long a password reset link works.", duration(MINUTE, 7 * DAY)] = 30 * MINUTE
-    invitation: Annotated[int, "How long an invitation stands.", duration(HOUR, 365 * DAY)] = 7 * DAY
-    recent_sign_in: Annotated[
-        int, "How old a sign-in may be when somebody changes what protects the account.", duration(MINUTE, DAY)
-    ] = 10 * MINUTE
-
-
-class Mail(Struct, frozen=True, kw_only=True):
-    """The SMTP server for invitations and password resets; without one the server sends no mail."""
-
-    host: Annotated[str, "Name or address of the SMTP server; empty: no mail is sent."] = ""
-    port: Annotated[int, "Port of the SMTP server: usually 587 with starttls, 465 with tls.", integer(1, 65535)] = 587
-    security: Annotated[Literal["starttls", "tls", "none"], "How the connection is encrypted."] = "starttls"
-    username: Annotated[str, "User name, when the SMTP server asks for one."] = ""
-    password: Annotated[Secret, "Password of that user; password_file names a file that holds it."] = Secret()
-    sender: Annotated[str, 'Who mails come from, such as "mdserver <notes@example.org>".', MAILBOX] = ""
-    timeout: Annotated[int, "How long the SMTP server may take to answer.", duration(1, 10 * MINUTE)] = 10
-
-
-class Config(Struct, frozen=True, kw_only=True):
-    server: Server = Server()
-    database: Database = Database()
-    log: Log = Log()
-    limits: Limits = Limits()
-    rates: Rates = Rates()
-    accounts: Accounts = Accounts()
-    mail: Mail = Mail()
 
 
 class Mistake(Struct, frozen=True, kw_only=True):
@@ -477,7 +354,7 @@ def _keys() -> dict[str, tuple[Key, Kind]]:
     for section, struct in _sections().items():
         for name, hint in get_type_hints(struct, include_extras=True).items():
             type_, sentence, *kinds = get_args(hint)
-            kind = kinds[0] if kinds else _BY_TYPE.get(type_) or _choice(get_args(type_))
+            kind = kinds[0] if kinds else BY_TYPE.get(type_) or choice(get_args(type_))
             default = kind.write(getattr(struct(), name))
             keys[f"{section}.{name}"] = Key(section, name, kind.what, default, sentence, type_ is Secret), kind
     return keys
@@ -494,194 +371,3 @@ def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     text = re.sub(r"(?<=://)[^@]*@", "…@", text)  # a URL may hold a password where none belongs
     return text if len(text) <= 60 else text[:60] + "…"
-
-
-# How values are read and written
-
-
-class Kind(Struct, frozen=True):
-    """`what` completes "must be …". `read` takes what TOML gives; ValueError or KeyError: it is not that.
-    `from_text` makes what TOML would give of a variable's text; `write` makes TOML of a value.
-    """
-
-    what: str
-    read: Callable[[Any], Any]
-    from_text: Callable[[str], Any] = str
-    write: Callable[[Any], str] = lambda value: json.dumps(str(value), ensure_ascii=False)
-
-
-def integer(low: int, high: int) -> Kind:
-    return Kind(f"a whole number from {low} to {high}", lambda value: _within(value, low, high), _int_or_text, str)
-
-
-def size(low: int, high: int) -> Kind:
-    what = f'a size from {_spelt(low, _SIZES)} to {_spelt(high, _SIZES)}, such as "20 MiB"'
-    return Kind(
-        what, lambda value: _quantity(value, _SIZES, low, high), str, lambda value: f'"{_spelt(value, _SIZES)}"'
-    )
-
-
-def duration(low: int, high: int) -> Kind:
-    what = f'a duration from {_spelt(low, _TIMES)} to {_spelt(high, _TIMES)}, such as "10 min" or "1h30m"'
-    return Kind(
-        what, lambda value: _quantity(value, _TIMES, low, high), str, lambda value: f'"{_spelt(value, _TIMES)}"'
-    )
-
-
-def _choice(names: tuple[str, ...]) -> Kind:
-    def read(value: Any) -> str:
-        return names[names.index(value)]
-
-    return Kind("one of " + ", ".join(f'"{name}"' for name in names), read)
-
-
-def _list(what: str, read: Callable[[Any], Any]) -> Kind:
-    def read_all(values: Any) -> tuple[Any, ...]:
-        return tuple(read(value) for value in _checked(values, list | tuple))
-
-    def from_text(text: str) -> Any:
-        if text.lstrip().startswith("["):
-            return json.loads(text)
-        return [item.strip() for item in text.split(",") if item.strip()]
-
-    return Kind(f"a list of {what}", read_all, from_text, lambda values: json.dumps([str(value) for value in values]))
-
-
-# The first four are the ones that are written.
-_SIZES = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-_TIMES = (
-    {"days": DAY, "h": HOUR, "min": MINUTE, "s": 1, "d": DAY, "day": DAY, "w": 7 * DAY, "week": 7 * DAY}
-    | {"weeks": 7 * DAY, "hour": HOUR, "hours": HOUR, "m": MINUTE, "minute": MINUTE, "minutes": MINUTE}
-    | {"sec": 1, "second": 1, "seconds": 1}
-)
-
-
-def _quantity(value: Any, units: Mapping[str, int], low: int, high: int) -> int:
-    """A number, or text such as "90", "1h30m", "20 MiB"."""
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text.isdecimal():
-            return _within(int(text), low, high)
-        _matched(r"([0-9]+ *[a-z]+ *)+", text)
-        known = {unit.lower(): amount for unit, amount in units.items()}
-        value = sum(int(amount) * known[unit] for amount, unit in re.findall(r"([0-9]+) *([a-z]+)", text))
-    return _within(value, low, high)
-
-
-def _spelt(value: int, units: Mapping[str, int]) -> str:
-    unit = next(unit for unit in list(units)[:4] if value % units[unit] == 0)
-    return f"{value // units[unit]} {unit}".replace("1 days", "1 day")
-
-
-def _within(value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not low <= _checked(value, int) <= high:
-        raise ValueError
-    return int(value)
-
-
-def _checked(value: Any, types: Any) -> Any:
-    if not isinstance(value, types):
-        raise ValueError
-    return value
-
-
-def _text(value: Any) -> str:
-    if not _checked(value, str).isprintable():
-        raise ValueError
-    return str(value)
-
-
-def _matched(pattern: str, value: Any) -> tuple[str, ...]:
-    found = re.fullmatch(pattern, _checked(value, str))
-    if not found:
-        raise ValueError
-    return found.groups("")
-
-
-def _int_or_text(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-def _path(value: Any) -> Path:
-    if not _checked(value, str) or "\0" in value:
-        raise ValueError
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # nobody's home
-        raise ValueError from None
-
-
-def _address(value: Any) -> Address:
-    host, port = _matched(r"([A-Za-z0-9._-]+|\[[^\[\]]+\]):([0-9]{1,5})", value)
-    if host.startswith("["):
-        host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif re.fullmatch(r"[0-9.]+", host):
-        host = str(ipaddress.IPv4Address(host))
-    return Address(host, _within(int(port), 0, 65535))
-
-
-def _origin(value: Any) -> str:
-    """As browsers send it (RFC 6454 §6.1): lower case, and without the scheme's own port."""
-    pattern = r"([a-z][a-z0-9+.-]*)://([a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
-    scheme, host, port = _matched(pattern, _text(value).lower())
-    if not port or (scheme, int(port)) in (("http", 80), ("https", 443)):
-        return f"{scheme}://{host}"
-    return f"{scheme}://{host}:{_within(int(port), 1, 65535)}"
-
-
-def _url(value: Any) -> str:
-    if not _text(value):
-        return ""
-    origin, path = _matched(r"((?i:https?)://[^/]+)(.*)", value)
-    return _origin(origin) + _base_path(path)
-
-
-def _base_path(value: Any) -> str:
-    return _matched(r"((?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)*)/?", value)[0]
-
-
-def _rate(value: Any) -> Rate | None:
-    if value in ("off", "0") or (type(value) is int and value == 0):
-        return None
-    amount, count, unit = _matched(r"([0-9]{1,9}) */ *([0-9]{0,9}) *([a-z]+)", _text(value).strip().lower())
-    seconds = int(count or 1) * _TIMES[unit]
-    return Rate(_within(int(amount), 1, 10**9), _within(seconds, 1, 30 * DAY))
-
-
-def _rate_text(rate: Rate | None) -> str:
-    return f'"{rate.amount}/{re.sub("^1 | ", "", _spelt(rate.seconds, _TIMES))}"' if rate else '"off"'
-
-
-def _dsn(value: Any) -> Secret:
-    if _text(value) and not value.startswith(("postgresql://", "postgres://")):
-        raise ValueError
-    return Secret(value)
-
-
-def _mailbox(value: Any) -> str:
-    if _text(value):
-        _matched(r"[^<>@]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+", value)
-    return str(value)
-
-
-_TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_PLAIN = "text without control characters"
-_BY_TYPE: dict[Any, Kind] = {
-    bool: Kind(
-        "true or false", lambda value: _checked(value, bool), lambda text: _TRUTHS.get(text.lower(), text), json.dumps
-    ),
-    str: Kind(_PLAIN, _text),
-    Path: Kind("a path", _path),
-    Address: Kind('host:port, such as "127.0.0.1:8000" or "[::1]:8000"', _address),
-    Secret: Kind(_PLAIN, lambda value: Secret(_text(value)), str, lambda _: '""'),
-}
-URL = Kind('an http or https address such as "https://notes.example.org"', _url)
-BASE_PATH = Kind('a path such as "/notes"', _base_path)
-NETWORKS = _list('IP addresses and networks, such as "10.0.0.0/8"', lambda value: ipaddress.ip_network(_text(value)))
-ORIGINS = _list('origins, such as "https://app.example.org"', _origin)
-RATE = Kind('a rate such as "120/min" or "10/15min", or "off"', _rate, str, _rate_text)
-DSN = Kind("a postgresql:// URL, or empty", _dsn, str, lambda _: '""')
-MAILBOX = Kind('a mail address such as "mdserver <notes@example.org>"', _mailbox)
