@@ -207,16 +207,15 @@ async def read(request: web.Request, id: str) -> Reply[DocumentWithContent] | we
 @routes.put("/documents/{id}", policy=of_document(EDITOR), large=True, condition=True)
 async def replace(request: web.Request, id: str, body: WholeDocument) -> Reply[Document]:
     """Replace title, tags and content of the state that If-Match names."""
-    who = me(request)
+    who, wanted = me(request), etags.expected(request, required=False)
     title, labels = documents.check_title(body.title), documents.check_tags(body.tags)
     await checked(request, body.content)
-    wanted = etags.expected(request, required=True)
 
     def also(tx: Tx, document: Document) -> None:
         document = documents.retitle(tx, who, document, title)
         documents.set_tags(tx, who, document, labels)
 
-    edited = await request.app[DOOR].edit(who, id, base=judged(who, wanted), content=body.content, also=also)
+    edited = await request.app[DOOR].edit(who, id, base=judged(request, wanted), content=body.content, also=also)
     return shown(request, edited.document)
 
 
@@ -293,11 +292,12 @@ def judge(document: Document, who: Principal, wanted: list[str] | None) -> None:
     )
 
 
-def judged(who: Principal, wanted: list[str] | None) -> Callable[[Reader, Document], None]:
-    """For the door: judge If-Match, and let the edit start from the present text."""
+def judged(request: web.Request, wanted: list[str] | None) -> Callable[[Reader, Document], None]:
+    """For the door: require If-Match and judge it once the document is found; the edit starts from the present text."""
 
     def base(_: Reader, document: Document) -> None:
-        judge(document, who, wanted)
+        etags.expected(request, required=True)
+        judge(document, me(request), wanted)
 
     return base
 
