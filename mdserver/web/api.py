@@ -181,7 +181,7 @@ class Routes:
                     large=large,
                     query=hints.get("query"),
                     parameters={one: hints[one] for one in names},
-                    answer=_answer(hints.get("return")),
+                    answer=hints.get("return"),
                     produces=produces,
                     creates=creates,
                     condition=condition,
@@ -209,12 +209,6 @@ class Routes:
 
     def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         return self.add("DELETE", path, **{"status": 204, **options})
-
-
-def _answer(annotation: Any) -> Any:
-    """What a handler answers with: `T | web.Response` promises a T, whatever form it goes out in."""
-    choices = [one for one in typing.get_args(annotation) if one is not web.Response]
-    return choices[0] if web.Response in typing.get_args(annotation) and len(choices) == 1 else annotation
 
 
 def me(request: web.Request) -> Principal:
@@ -295,7 +289,7 @@ def respond(value: Any, status: int = 200) -> Answer | web.StreamResponse:
     headers: dict[str, str]
     if type(value) is Reply:
         headers, status, value = value.headers, value.status or status, value.value
-    elif isinstance(value, web.StreamResponse):
+    elif isinstance(value, Answer | web.StreamResponse):
         return value
     else:
         headers = {}

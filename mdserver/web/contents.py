@@ -22,6 +22,7 @@ from . import etags
 from .api import DB, Reply, Routes, me
 from .documents import DOOR, checked, judged, shown
 from .policies import document as of_document
+from .wire import Answer
 
 routes = Routes("documents")
 
@@ -66,7 +67,7 @@ class Backlinks(msgspec.Struct):
 
 
 @routes.get("/documents/{id}/content", policy=of_document(VIEWER), produces=("text/markdown", "application/json"))
-async def read_content(request: web.Request, id: str) -> Reply[ContentState] | web.Response:
+async def read_content(request: web.Request, id: str) -> Reply[ContentState] | Answer:
     """Read a document's text: as Markdown, byte for byte, or as JSON when that is accepted."""
     who, database = me(request), request.app[DB]
     tag, _ = await database.glance(lambda db: documents.find_tag(db, who, id))
@@ -114,7 +115,7 @@ async def merge_content(request: web.Request, id: str, body: Edit) -> Reply[Edit
 
 
 @routes.get("/documents/{id}/html", policy=of_document(VIEWER), produces=("text/html",))
-async def as_html(request: web.Request, id: str) -> str | web.Response:
+async def as_html(request: web.Request, id: str) -> str | Answer:
     """Read a document as HTML, sanitised."""
     found = await _text(request, me(request), id)
     tag = f'"{documents.content_tag(found)}-html"'
@@ -123,7 +124,7 @@ async def as_html(request: web.Request, id: str) -> str | web.Response:
     async with request.app[READING]:
         rendered = await asyncio.to_thread(html.render, found.content)
     headers = {"ETag": tag, "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": SANDBOX}
-    return web.Response(body=rendered.encode(), headers=headers)
+    return Answer(200, headers, rendered.encode())
 
 
 @routes.get("/documents/{id}/outline", policy=of_document(VIEWER))
@@ -179,16 +180,17 @@ def _quality(part: str, offered: str) -> tuple[int, float]:
     return (1, quality) if media == "*/*" else (0, 0.0)
 
 
-def markdown(content: str, tag: str, filename: str) -> web.Response:
+def markdown(content: str, tag: str, filename: str) -> Answer:
     """A text as it is, with a name to save it under (RFC 6266)."""
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", filename)
-    return web.Response(
-        body=content.encode(),
-        headers={
+    return Answer(
+        200,
+        {
             "ETag": f'"{tag}"',
             "Content-Type": "text/markdown; charset=utf-8",
             "Content-Disposition": f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}",
             "Content-Security-Policy": SANDBOX,
             "Vary": "Accept",
         },
+        content.encode(),
     )

@@ -15,6 +15,7 @@ from .api import BASE_PATH, OPEN, PUBLIC_URL, ROUTES, Routes
 from .examples import curl, example
 from .render import html, once
 from .schemas import REFERENCE, Json
+from .wire import Answer
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -26,25 +27,25 @@ routes = Routes("docs", prefix="")
 
 
 @routes.get("/api/v1/openapi.json", policy=OPEN)
-async def document(request: web.Request) -> web.StreamResponse:
+async def document(request: web.Request) -> Answer:
     """The OpenAPI 3.1 document of this server."""
     return once(request, "openapi", "application/json", lambda: msgspec.json.encode(describe(request.app)))
 
 
 @routes.get("/docs", policy=OPEN, produces=("text/html",))
-async def docs(request: web.Request) -> web.StreamResponse:
+async def docs(request: web.Request) -> Answer:
     """The API as a page to read."""
     return once(request, "docs", "text/html; charset=utf-8", lambda: _docs(request).encode())
 
 
 @routes.get("/problems", policy=OPEN, produces=("text/html",))
-async def problems(request: web.Request) -> web.StreamResponse:
+async def problems(request: web.Request) -> Answer:
     """Every problem that the server may answer with."""
     return once(request, "problems", "text/html; charset=utf-8", lambda: _problems(request, list(SLUGS)).encode())
 
 
 @routes.get("/problems/{slug}", policy=OPEN, produces=("text/html",))
-async def problem(request: web.Request, slug: str) -> web.StreamResponse:
+async def problem(request: web.Request, slug: str) -> Answer:
     """What a problem's `type` opens: what it means and what to do."""
     if slug not in SLUGS:
         raise NotFound("There is no problem of this name.")

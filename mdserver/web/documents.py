@@ -22,6 +22,7 @@ from .api import DB, LIMITS, Reply, Routes, link, me
 from .once import earlier, once
 from .policies import document as of_document
 from .policies import workspace as of_workspace
+from .wire import Answer
 
 routes = Routes("documents")
 
@@ -193,7 +194,7 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
 
 
 @routes.get("/documents/{id}", policy=of_document(VIEWER))
-async def read(request: web.Request, id: str) -> Reply[DocumentWithContent] | web.Response:
+async def read(request: web.Request, id: str) -> Reply[DocumentWithContent] | Answer:
     """Read a document with its text."""
     who, database = me(request), request.app[DB]
     if "If-None-Match" in request.headers:

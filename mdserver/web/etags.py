@@ -8,6 +8,8 @@ from aiohttp import web
 
 from mdserver.errors import Malformed, PreconditionRequired, Stale
 
+from .wire import Answer
+
 _TAG = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e\x80-\uffff]*)"\s*(?:,|$)')
 _SUFFIXES = ("-gzip", "-br", "-zstd")
 
@@ -38,9 +40,9 @@ def matches(request: web.Request, etag: str) -> bool:
     return header.strip() == "*" or etag.strip('"') in tags(header)
 
 
-def not_modified(etag: str) -> web.Response:
+def not_modified(etag: str) -> Answer:
     """304 with the state's ETag (RFC 9110 §15.4.5)."""
-    return web.Response(status=304, headers={"ETag": etag})
+    return Answer(304, {"ETag": etag})
 
 
 def expected(request: web.Request, *, required: bool) -> list[str] | None:

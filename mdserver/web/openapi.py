@@ -16,6 +16,7 @@ from mdserver import __version__, crypto, errors
 from .api import OPEN, Route
 from .schemas import REFERENCE, Json, Schemas, without_null
 from .signin import SECURE_COOKIE
+from .wire import Answer
 
 # What clients may meet, by status: the class names the component, its page's title describes it.
 PROBLEMS: dict[int, type[errors.Problem]] = {
@@ -228,12 +229,15 @@ def _parameters(route: Route, schemas: Schemas) -> list[Json]:
     return found + [{"$ref": f"#/components/parameters/{name}"} for name, takes in headers.items() if takes]
 
 
+_READY = (Answer, web.StreamResponse)
+
+
 class _Answer:
     """What a handler's return type says: the types of its bodies, a body of its own making, an ETag, a next page."""
 
     def __init__(self, route: Route) -> None:
         parts = _union(route.answer)
-        self.raw = any(isinstance(part, type) and issubclass(part, web.StreamResponse) for part in parts)
+        self.raw = any(isinstance(part, type) and issubclass(part, _READY) for part in parts)
         self.types: list[Any] = []
         self.empty = False
         replies = False
@@ -245,7 +249,7 @@ class _Answer:
             for one in inner:
                 if one is type(None):
                     self.empty = True
-                elif not (isinstance(one, type) and issubclass(one, web.StreamResponse)):
+                elif not (isinstance(one, type) and issubclass(one, _READY)):
                     self.types.append(one)
         self.paged = any(hasattr(typing.get_origin(one) or one, "next_cursor") for one in self.types)
         # A ready response beside a type is the 304; a Reply of something else than a page carries an ETag.

@@ -10,6 +10,7 @@ from mdserver.model import users
 from .api import BASE_PATH, DB, OPEN, Routes
 from .etags import matches, not_modified
 from .render import assets, page
+from .wire import Answer
 
 routes = Routes("pages", prefix="")
 
@@ -40,12 +41,12 @@ async def verify(request: web.Request) -> web.Response:
 
 
 @routes.get("/assets/pages/{name}", policy=OPEN, rate="none", produces=("text/css", "text/javascript", "image/svg+xml"))
-async def asset(request: web.Request, name: str) -> web.Response:
+async def asset(request: web.Request, name: str) -> Answer:
     """A static file of these pages. Its name holds a hash of its content, so it can be kept for ever."""
     for one in assets().values():
         if one.name == name:
             etag = f'"{name}"'
-            response = not_modified(etag) if matches(request, etag) else web.Response(body=one.content)
+            response = not_modified(etag) if matches(request, etag) else Answer(200, {}, one.content)
             response.headers["ETag"] = etag
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
             if response.status == 200:

@@ -17,6 +17,7 @@ from mdserver import __version__
 
 from .api import BASE_PATH, PUBLIC_URL, link
 from .etags import matches, not_modified
+from .wire import Answer
 
 if TYPE_CHECKING:
     import jinja2
@@ -60,7 +61,7 @@ def page(request: web.Request, template: str, **values: Any) -> web.Response:
     return web.Response(text=html(request, template, **values), content_type="text/html", headers=HEADERS)
 
 
-def once(request: web.Request, key: str, media: str, make: Callable[[], bytes]) -> web.StreamResponse:
+def once(request: web.Request, key: str, media: str, make: Callable[[], bytes]) -> Answer:
     """What `make` gives, made with the first request for the key and kept: with an ETag, and packed for who can."""
     kept = _made.setdefault(request.app, {})
     if key not in kept:
@@ -77,7 +78,7 @@ def once(request: web.Request, key: str, media: str, make: Callable[[], bytes]) 
         headers |= HEADERS
     if packs:
         headers["Content-Encoding"] = "gzip"
-    return web.Response(body=body.packed if packs else body.plain, headers=headers)
+    return Answer(200, headers, body.packed if packs else body.plain)
 
 
 def html(request: web.Request, template: str, **values: Any) -> str:

@@ -21,6 +21,7 @@ from .api import DB, Reply, Routes, me
 from .contents import accepted, markdown
 from .documents import DOOR, shown
 from .policies import document as of_document
+from .wire import Answer
 
 routes = Routes("versions")
 
@@ -76,7 +77,7 @@ async def listing(request: web.Request, id: str, query: paging.Paging) -> Reply[
 @routes.get(
     "/documents/{id}/versions/{version}", policy=of_document(VIEWER), produces=("application/json", "text/markdown")
 )
-async def read(request: web.Request, id: str, version: int) -> VersionWithContent | web.Response:
+async def read(request: web.Request, id: str, version: int) -> VersionWithContent | Answer:
     """Read a version with its text: as JSON, or as Markdown when that is accepted."""
     who = me(request)
 
@@ -112,7 +113,7 @@ async def rename(request: web.Request, id: str, version: int, body: Name) -> Ver
 @routes.get(
     "/documents/{id}/versions/{version}/diff", policy=of_document(VIEWER), produces=("application/json", "text/x-diff")
 )
-async def compare(request: web.Request, id: str, version: int, query: Against) -> Diff | web.Response:
+async def compare(request: web.Request, id: str, version: int, query: Against) -> Diff | Answer:
     """Compare a version with another: as runs of lines, or as a unified diff when text/x-diff is accepted."""
     who = me(request)
 
@@ -128,7 +129,7 @@ async def compare(request: web.Request, id: str, version: int, query: Against) -
             diff.unified, pair.old, pair.new, f"{pair.name}@{pair.old_version}", f"{pair.name}@{version}"
         )
         headers = {"Content-Type": "text/x-diff; charset=utf-8", "Vary": "Accept"}
-        return web.Response(body=made.encode(), headers=headers)
+        return Answer(200, headers, made.encode())
     hunks = await asyncio.to_thread(diff.line_hunks, pair.old, pair.new)
     return Diff(version, pair.old_version, hunks)
 
