@@ -9,7 +9,6 @@ import pytest
 from mdserver import clock, ids
 from mdserver.app import ROUTES
 from mdserver.model import idempotency
-
 from tests.conftest import Clock
 
 from .conftest import Answer, Json, Person, Server
