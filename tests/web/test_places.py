@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mdserver.text import fold
@@ -311,3 +313,54 @@ async def test_moving_where_the_name_is_taken(server: Server) -> None:
     # Within its place it keeps the name.
     assert (await put(ada, moving, "place", {"parent_id": folder["id"]}))["path"] == "Folder/STRASSE (2).md"
     await whole(server)
+
+
+async def test_moves_that_meet(server: Server) -> None:
+    """Two that would each be right make a loop together: one of them is refused."""
+    ada, bea = await server.person("Ada"), await server.person("Bea")
+    await server.join(ada, bea, "editor")
+    for n in range(4):
+        one = await make(ada, f"one {n}", kind="folder")
+        two = await make(ada, f"two {n}", kind="folder")
+        three = await make(ada, f"three {n}", kind="folder", parent_id=two["id"])
+        answers = await asyncio.gather(
+            ada.put(f"/documents/{one['id']}/place", {"parent_id": three["id"]}),
+            bea.put(f"/documents/{two['id']}/place", {"parent_id": one["id"]}),
+        )
+        assert sorted(it.status for it in answers) == [200, 409], answers
+        await whole(server)
+
+
+async def test_names_that_meet(server: Server) -> None:
+    ada = await server.person("Ada")
+    folder = await make(ada, "Folder", kind="folder")
+    made = await asyncio.gather(*[make(ada, "Plan", parent_id=folder["id"]) for _ in range(6)])
+    assert {one["filename"] for one in made} == {"Plan.md", *[f"Plan ({n}).md" for n in range(2, 7)]}
+    assert len({one["position"] for one in made}) == 6
+    answers = await asyncio.gather(
+        *[ada.put(f"/documents/{one['id']}/filename", {"filename": "taken.md"}) for one in made]
+    )
+    assert sorted(one.status for one in answers) == [200, 409, 409, 409, 409, 409]
+    await whole(server)
+
+
+async def test_everything_at_once(server: Server) -> None:
+    """A folder is trashed, renamed, moved and filled at the same moment: whatever the order, the tree is whole."""
+    ada, bea = await server.person("Ada"), await server.person("Bea")
+    await server.join(ada, bea, "editor")
+    for n in range(4):
+        folder = await make(ada, f"Folder {n}", kind="folder")
+        target = await make(ada, f"Target {n}", kind="folder")
+        inner = await make(ada, "Inner", parent_id=folder["id"], content="one")
+        path = f"/documents/{folder['id']}"
+        answers = await asyncio.gather(
+            ada.put(f"{path}/trash"),
+            bea.put(f"{path}/filename", {"filename": f"Other {n}"}),
+            ada.put(f"{path}/place", {"parent_id": target["id"]}),
+            bea.post(f"/workspaces/{ada.workspace_id}/documents", {"title": "New", "parent_id": folder["id"]}),
+            ada.patch(f"/documents/{inner['id']}/content", {"base_version": 1, "content": "two"}),
+            bea.put(f"/documents/{inner['id']}/place", {"parent_id": None}),
+        )
+        assert {one.status for one in answers} <= {200, 201, 409}, answers
+        assert answers[0].status == 200
+        await whole(server)
