@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +32,7 @@ from .web import (
     limits,
     me,
     pages,
+    refusals,
     router,
     signin,
     versions,
@@ -206,9 +206,11 @@ async def run_app(
         access_log=None,
         handle_signals=False,
         keepalive_timeout=config.limits.keep_alive,
-        shutdown_timeout=max(1.0, config.server.shutdown_seconds - 5.0),
+        shutdown_timeout=max(1.0, (config.server.shutdown_seconds - 5.0) / 2),  # aiohttp waits it twice
     )
     await runner.setup()
+    assert runner.server is not None
+    refusals.install(runner.server)
     try:
         for site in sites(runner):
             await site.start()
@@ -218,6 +220,8 @@ async def run_app(
         app[edge.STOPPING].append(True)
         log.info("stopping: no new requests, those under way are finished")
     finally:
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(config.server.shutdown_seconds):
                 await runner.cleanup()
+        except TimeoutError:
+            log.warning("not everything was closed within %s seconds", config.server.shutdown_seconds)

@@ -8,6 +8,7 @@ log has grown meanwhile, it starts over from the new state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Literal
@@ -24,6 +25,8 @@ from .access import EDITOR, Principal, Role
 from .documents import Document
 
 ATTEMPTS = 8
+LONG = 200_000
+"""Code points from which an edit takes so much time that long ones take turns, and short ones never wait for them."""
 
 Outcome = Literal["applied", "merged"]
 
@@ -72,6 +75,7 @@ class Door:
     def __init__(self, database: Database, *, maximum_bytes: int) -> None:
         self.maximum_bytes = maximum_bytes
         self._database = database
+        self._long = asyncio.Semaphore(2)
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def edit(
@@ -99,7 +103,9 @@ class Door:
                 loaded, wanted = await self._database.read(
                     lambda db: _load(db, me, document_id, need=need, base=base, content=content)
                 )
-                prepared = await asyncio.to_thread(_prepare, loaded, wanted, self.maximum_bytes)
+                is_long = max(len(wanted), len(loaded.base)) > LONG
+                async with self._long if is_long else contextlib.nullcontext():
+                    prepared = await asyncio.to_thread(_prepare, loaded, wanted, self.maximum_bytes)
                 gates = (f"document:{document_id}", f"changes:{loaded.document.workspace_id}")
 
                 def commit(tx: Tx, loaded: _Loaded = loaded, prepared: _Prepared = prepared) -> Document:

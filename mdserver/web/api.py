@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +24,7 @@ from mdserver.errors import (
     Invalid,
     Malformed,
     NotFound,
+    PreconditionRequired,
     Problem,
     SignedOut,
     TooLarge,
@@ -53,6 +54,8 @@ ME: web.RequestKey[Principal] = web.RequestKey("me", Principal)
 
 _encode = msgspec.json.Encoder().encode
 _RECENT = "recent sign-in"
+LONG = 64 << 10
+"""Code points of a text from which an answer is encoded in pieces."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -258,7 +261,7 @@ def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaita
             arguments["body"] = await _body(request, route, principal)
         try:
             return respond(await handler(request, **arguments), status)
-        except (Invalid, Malformed, TooLarge):
+        except (Invalid, Malformed, PreconditionRequired, TooLarge):
             await _judge(request, policy, principal)
             raise
 
@@ -296,7 +299,21 @@ def respond(value: Any, status: int = 200) -> Answer | web.StreamResponse:
     if value is None:
         return Answer(204 if status == 200 else status, headers)
     headers["Content-Type"] = "application/json"
+    content = getattr(value, "content", None)
+    if type(content) is str and len(content) > LONG:
+        return Answer(status, headers, pieces=_encode_long(value, content))
     return Answer(status, headers, _encode(value))
+
+
+def _encode_long(value: Any, content: str) -> Iterator[bytes]:
+    """The JSON of a Struct with a long `content`, piece by piece: encoding it at once would hold the event loop."""
+    mark = b'"content":""'
+    whole = _encode(msgspec.structs.replace(value, content=""))
+    at = whole.rindex(mark) + len(mark) - 1  # no text holds the mark: its quotes would be escaped there
+    yield whole[:at]
+    for start in range(0, len(content), LONG):
+        yield _encode(content[start : start + LONG])[1:-1]
+    yield whole[at:]
 
 
 async def _body(request: web.Request, route: Route, principal: Principal | None) -> msgspec.Struct:

@@ -93,7 +93,13 @@ def problem_answer(request: web.Request, problem: Problem) -> Answer:
         **problem.extra,
     }
     headers = {**problem.headers, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
-    return Answer(problem.status, headers, msgspec.json.encode(body))
+    try:
+        data = msgspec.json.encode(body)
+    except UnicodeEncodeError:  # it quotes what a client wrote, which was no text
+        data = msgspec.json.encode(
+            {**body, "detail": ascii(problem.detail), "errors": [], "instance": ascii(request.path)}
+        )
+    return Answer(problem.status, headers, data)
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> Answer | web.Response:

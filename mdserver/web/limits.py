@@ -91,8 +91,8 @@ def address(request: web.Request) -> str:
     seen = request.remote or ""
     proxies = request.app[PROXIES]
     if proxies and _trusted(seen, proxies):
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-            hop = hop.strip()
+        for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", ())).split(",")):
+            hop = _without_port(hop.strip())
             if not hop:
                 break
             seen = hop
@@ -104,6 +104,13 @@ def address(request: web.Request) -> str:
         except ValueError:
             return seen[:45]
     return seen[:45]
+
+
+def _without_port(hop: str) -> str:
+    """`1.2.3.4:5` → `1.2.3.4`, `[::1]:5` → `::1`: some proxies append the port."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def is_https(request: web.Request) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal, TextIO
 from aiohttp import web
 
 from mdserver import clock
+from mdserver.logs import redacted
 
 from .api import ME
 
@@ -39,7 +40,9 @@ class RequestLog:
             return
         principal = request.get(ME)
         user = principal.user_id if principal is not None else "-"
-        path = safe_path(request.raw_path.partition("?")[0])  # as sent: still escaped
+        path = request.raw_path.partition("?")[0]  # as sent: still escaped
+        if "/invitations/" in path or "%" in path or "mds_" in path:
+            path = redacted(safe_path(request.path))
         if not path.isascii() or not path.isprintable() or '"' in path or "\\" in path:
             path = ascii(path)[1:-1].replace("\\", "\\\\").replace('"', '\\"')
         time = clock.rfc3339(clock.now())

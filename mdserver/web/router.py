@@ -6,6 +6,7 @@ from aiohttp import web
 
 from . import edge
 from .api import BASE_PATH, ROUTES, Route, runner
+from .refusals import expectation
 
 
 def mount(app: web.Application, routes: list[Route]) -> None:
@@ -22,8 +23,8 @@ def mount(app: web.Application, routes: list[Route]) -> None:
         seen.add((route.method, route.path))
         handler = edge.guard(app, runner(route, app))
         if route.method == "GET":
-            app.router.add_get(base + route.path, handler, allow_head=True)
+            app.router.add_get(base + route.path, handler, allow_head=True, expect_handler=expectation)
         else:
-            app.router.add_route(route.method, base + route.path, handler)
+            app.router.add_route(route.method, base + route.path, handler, expect_handler=expectation)
     app[ROUTES] = routes
-    app.router.add_route("*", "/{tail:.*}", edge.guard(app, edge.unmatched(app)))
+    app.router.add_route("*", "/{tail:.*}", edge.guard(app, edge.unmatched(app)), expect_handler=expectation)

@@ -92,8 +92,9 @@ class Authenticator:
             if is_open:
                 return None
             raise SignedOut("Authorization must be Bearer and a token.")
+        token = token.strip()
         # A cookie's value is for browsers, which say where a request comes from; as a bearer it would escape that.
-        principal = None if token.startswith(crypto.COOKIE) else await self.principal(token.strip())
+        principal = None if token.startswith(crypto.COOKIE) else await self.principal(token)
         if principal is None and not is_open:
             refused = SignedOut("The token is unknown, revoked or has expired.")
             refused.headers["WWW-Authenticate"] += ', error="invalid_token"'  # RFC 6750 §3.1

@@ -18,7 +18,7 @@ from mdserver.store.db import Reader, Tx
 
 from . import paging
 from .api import DB, Reply, Routes, me
-from .contents import accepted, markdown
+from .contents import READING, accepted, markdown
 from .documents import DOOR, shown
 from .policies import document as of_document
 from .wire import Answer
@@ -124,14 +124,13 @@ async def compare(request: web.Request, id: str, version: int, query: Against) -
         return _Pair(document.filename, _text(db, document, other) if other else "", other, new)
 
     pair = await request.app[DB].read(question)
-    if accepted(request, "application/json", "text/x-diff") == "text/x-diff":
-        made = await asyncio.to_thread(
-            diff.unified, pair.old, pair.new, f"{pair.name}@{pair.old_version}", f"{pair.name}@{version}"
-        )
-        headers = {"Content-Type": "text/x-diff; charset=utf-8", "Vary": "Accept"}
-        return Answer(200, headers, made.encode())
-    hunks = await asyncio.to_thread(diff.line_hunks, pair.old, pair.new)
-    return Diff(version, pair.old_version, hunks)
+    as_text = accepted(request, "application/json", "text/x-diff") == "text/x-diff"
+    async with request.app[READING]:
+        if not as_text:
+            return Diff(version, pair.old_version, await asyncio.to_thread(diff.line_hunks, pair.old, pair.new))
+        names = f"{pair.name}@{pair.old_version}", f"{pair.name}@{version}"
+        made = await asyncio.to_thread(diff.unified, pair.old, pair.new, *names)
+    return Answer(200, {"Content-Type": "text/x-diff; charset=utf-8", "Vary": "Accept"}, made.encode())
 
 
 @routes.post("/documents/{id}/versions/{version}/restore", policy=of_document(EDITOR))

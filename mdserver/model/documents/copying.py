@@ -13,6 +13,8 @@ from .places import subtree
 from .shape import Document, require_live
 
 MOST = 1_000
+MOST_BYTES = 64 << 20
+"""Of all texts together: they are written in one unit of work, and other writers wait for it."""
 
 
 class Source(msgspec.Struct):
@@ -23,11 +25,13 @@ class Source(msgspec.Struct):
 
 
 def source(db: Reader, me: Principal, document: Document, *, children: bool) -> Source:
-    """Read a found document, with what stands below it if asked. Conflict past 1,000 documents."""
+    """Read a found document, with what stands below it if asked. Conflict past 1,000 documents or 64 MiB."""
     require_live(document)
     found = [document, *(subtree(db, me, document, limit=MOST + 1) if children else [])]
     if len(found) > MOST:
         raise Conflict(f"At most {MOST} documents are copied at once; there are more below this one.")
+    if sum(one.size for one in found) > max(MOST_BYTES, document.size):
+        raise Conflict(f"At most {MOST_BYTES >> 20} MiB of text are copied at once: copy parts of it.")
     contents = [db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", one.id) or "" for one in found]
     return Source(found, contents)
 
