@@ -29,7 +29,6 @@ class _Protocol(web_protocol.RequestHandler):
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun: no other one can be given")
-        self.force_close()
         if status >= 500:
             log.error("aiohttp failed with %s", status, exc_info=exc)
             slug, detail = "internal", "Something broke in the server; it was logged."
