@@ -255,11 +255,11 @@ def runner(route: Route, app: web.Application) -> Callable[[web.Request], Awaita
         arguments: dict[str, Any] = {}
         for name, is_number in converters:
             arguments[name] = _parameter(request.match_info[name], name, is_number)
-        if query is not None:
-            arguments["query"] = read_query(request, query)
         if body is not None:
             arguments["body"] = await _body(request, route, principal)
         try:
+            if query is not None:
+                arguments["query"] = read_query(request, query)
             return respond(await handler(request, **arguments), status)
         except (Invalid, Malformed, PreconditionRequired, TooLarge):
             await _judge(request, policy, principal)

@@ -68,12 +68,6 @@ FAULTS_BEFORE_NARROWNESS = {"PATCH /me", "POST /workspaces", "GET /me/sessions",
 The handlers refuse it, not the routes' policy, so that nothing refuses it before its faults are looked at.
 """
 
-QUERIES_ARE_JUDGED_FIRST = True
-"""Left out: whoever has a fault in their query hears of that, be they strangers (404) or of too low a role (403).
-
-The runner reads the query outside of what asks the policy's `check` before it complains.
-"""
-
 TAKES_A_SECRET = {"POST /setup", "POST /auth/password/reset", "POST /auth/email/verify"}
 """What nobody can succeed with here: the code comes by mail, or from the first start."""
 
@@ -537,7 +531,7 @@ def cells(route: Route, *, full: bool) -> Iterator[tuple[Who, State, Variant]]:
         variants.append("bad body")
     if route.condition:
         variants += ["bad header", "no condition"]
-    if route.query is not None and not QUERIES_ARE_JUDGED_FIRST:
+    if route.query is not None:
         variants.append("bad query")
     states = STATES if route.policy.of == "document" else ("live", "purged") if route.policy.of else STATES[:1]
     for who in EVERYBODY:
