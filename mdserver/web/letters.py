@@ -96,15 +96,18 @@ async def invitation(app: web.Application, to: str, token: str, *, workspace: st
         app,
         to,
         f"{inviter} invites you to {workspace}",
-        f"{inviter} invites you to work together in the workspace “{workspace}”. To have a look, open this link:",
-        f"/invitation#token={token}",
+        f"{inviter} invites you to work together in the workspace “{workspace}”. This is your invitation code; give it to"
+        " the app, when you sign up or once you are signed in:",
+        token,  # no page takes it yet: the web app's will
         "If you do not know what this is about, do nothing.",
     )
 
 
-async def _send(app: web.Application, to: str, subject: str, before: str, path: str, after: str) -> None:
+async def _send(app: web.Application, to: str, subject: str, before: str, what: str, after: str) -> None:
+    """Send a letter around one line: a path on this server, or a code."""
     mailer = app[MAILER]
     if mailer is None:
         return
     place = app[PUBLIC_URL] + app[BASE_PATH]
-    await mailer.send(to, subject, f"{before}\n\n    {place}{path}\n\n{after}\n\n--\nmdserver at {place}\n")
+    shown = f"{place}{what}" if what.startswith("/") else what
+    await mailer.send(to, subject, f"{before}\n\n    {shown}\n\n{after}\n\n--\nmdserver at {place}\n")
