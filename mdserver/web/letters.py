@@ -96,8 +96,8 @@ async def invitation(app: web.Application, to: str, token: str, *, workspace: st
         app,
         to,
         f"{inviter} invites you to {workspace}",
-        f"{inviter} invites you to work together in the workspace “{workspace}”. This is your invitation code; give it to"
-        " the app, when you sign up or once you are signed in:",
+        f"{inviter} invites you to work together in the workspace “{workspace}”. This is your invitation code; give it"
+        " to the app, when you sign up or once you are signed in:",
         token,  # no page takes it yet: the web app's will
         "If you do not know what this is about, do nothing.",
     )
