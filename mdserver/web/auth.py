@@ -95,9 +95,10 @@ async def setup(request: web.Request, body: Setup) -> Reply[SignedIn | BrowserSi
     Takes the one-time code that the first start prints. Refused once there is an account.
     """
     request.app[RATES].check("sign-in-address", address(request))
+    fits = request.app[SETUP].fits(body.token)  # before asking: the account that ends the code may be made meanwhile
     if await request.app[DB].read(users.exist):
         raise _is_set_up()
-    if not request.app[SETUP].fits(body.token):
+    if not fits:
         raise SignedOut("The setup code is wrong or has expired: restart for a new one.", slug="wrong-credentials")
     email, name = _checked(body.email, body.display_name, body.password)
     hashed = await request.app[PASSWORDS].hash(body.password)

@@ -376,8 +376,12 @@ async def cut_at_commit(dsn: str, cut: Cut) -> AsyncIterator[str]:
     parameters = psycopg.conninfo.conninfo_to_dict(dsn)
     behind = f"{parameters['host']}/.s.PGSQL.5432"
     armed = [True]
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         from_server, to_server = await asyncio.open_unix_connection(behind)
 
         async def answers() -> None:
@@ -414,6 +418,9 @@ async def cut_at_commit(dsn: str, cut: Cut) -> AsyncIterator[str]:
         server = await asyncio.start_unix_server(serve, f"{directory}/.s.PGSQL.5432")
         async with server:
             yield psycopg.conninfo.make_conninfo(dsn, host=directory)
+        # The database has closed its connections: each ends by itself, and must have before the loop does.
+        if serving:
+            await asyncio.wait(serving, timeout=30)
 
 
 @pytest.mark.parametrize("cut", ["before COMMIT arrives", "before its answer arrives"])
