@@ -6,7 +6,6 @@ from .making import Draft, check_id, check_title, create, draft, project
 from .marks import archive, check_tags, favour, make_template, retitle, set_tags, workspace_tags
 from .places import move, rename_file, touch
 from .shape import (
-    EMPTY_HASH,
     Document,
     DocumentWithContent,
     Kind,
@@ -23,7 +22,6 @@ from .shape import (
 from .trash import empty, purge, restore, trash
 
 __all__ = [
-    "EMPTY_HASH",
     "Document",
     "DocumentWithContent",
     "Draft",

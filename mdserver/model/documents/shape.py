@@ -17,8 +17,6 @@ D = TypeVar("D", bound="Document")
 Kind = Literal["markdown", "folder"]
 """The kinds that can be made now; `richtext` and `mindmap` have their place in the schema."""
 
-EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
 
 class Document(msgspec.Struct):
     """A document or folder as the asker sees it, without its text.
