@@ -32,8 +32,9 @@ from .web import (
     limits,
     me,
     pages,
-    refusals,
+    protocol,
     router,
+    shelf,
     signin,
     versions,
     workspaces,
@@ -120,12 +121,13 @@ def create_app(
     app[health.DATA] = server.data
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
+    app[shelf.SHELF] = shelf.Shelf(database)
     app[contents.READING] = asyncio.Semaphore(2)
     app[auth.ACCOUNTS] = config.accounts
     app[SETUP] = setup or SetupCode.none()
     authenticator = signin.Authenticator(database)
     app[signin.SIGNIN] = authenticator
-    app[api.AUTHENTICATE] = authenticator.__call__
+    app[api.AUTHENTICATE] = authenticator
     passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
@@ -210,7 +212,7 @@ async def run_app(
     )
     await runner.setup()
     assert runner.server is not None
-    refusals.install(runner.server)
+    protocol.install(runner.server, app)
     try:
         for site in sites(runner):
             await site.start()

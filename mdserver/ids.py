@@ -7,7 +7,10 @@ import secrets
 
 from . import clock
 
-_FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+FORM = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+"""The canonical text of an id, as a regular expression."""
+
+_FORM = re.compile(FORM)
 
 
 def new() -> str:

@@ -30,6 +30,10 @@ class GateNeeded(Exception):
         self.name = name
 
 
+class Moved(Exception):
+    """A glance was given up: its question takes longer than that, and is asked again on a reader."""
+
+
 class Unusable(Exception):
     """The database cannot be used as it is; the text says what to do. Met at start, not by callers of a request."""
 
@@ -38,6 +42,13 @@ class Reader(ABC):
     """Asks. SQL takes `$1`, `$2` …; the text is the same for both engines."""
 
     engine: Engine
+    glancing = False
+    """Whether this reads on the event loop, which others wait for."""
+
+    def more_than_a_glance(self) -> None:
+        """Say that something long follows: a glance is given up here, and the whole question asked on a reader."""
+        if self.glancing:
+            raise Moved
 
     @abstractmethod
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -117,12 +128,19 @@ class Database(ABC):
     async def read(self, question: Callable[[Reader], T]) -> T:
         """Run a question on a thread, in one consistent snapshot; any number run beside the writer."""
 
-    @abstractmethod
     async def glance(self, question: Callable[[Reader], T]) -> T:
         """Run a question of a few indexed reads by the shortest way; a long one is moved to `read` by itself.
 
         Each of its statements may see a later moment than the one before; `read` is one snapshot.
         """
+        try:
+            return self.at_once(question)
+        except Moved:
+            return await self.read(question)
+
+    def at_once(self, question: Callable[[Reader], T]) -> T:
+        """Run a question as `glance` does, without waiting. Moved when that takes long, or cannot be done here."""
+        raise Moved
 
     @abstractmethod
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:

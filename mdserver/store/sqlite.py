@@ -21,7 +21,7 @@ import aiosqlite
 from mdserver.errors import Busy, Problem, StorageFull
 
 from .answers import hand_over, run_hooks, settle
-from .db import Database, Reader, Tx, Unusable, Value
+from .db import Database, Moved, Reader, Tx, Unusable, Value
 from .translate import for_sqlite
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ BATCH_UNITS = 256
 BATCH_SECONDS = 0.015
 GLANCE_SECONDS = 0.002
 """How long a glance may keep the event loop; then it is given up there and asked again on a reader."""
+
+GLANCE_HELD = 0.005
+"""How long glances share a snapshot while nothing is committed: entering one anew costs two system calls. It is let go
+now and then all the same, since the write-ahead log can only start over while nobody reads in it."""
 
 GLANCE_STEPS = 2_000
 """Virtual machine steps between two looks at the time (about 50 µs)."""
@@ -171,11 +175,17 @@ class _Connection(aiosqlite.Connection):
     """aiosqlite's thread and queue, with our loop on the thread: plain functions as before, units in batches."""
 
     def __init__(
-        self, connector: Callable[[], sqlite3.Connection], name: str, tell: Callable[[str, str], None] | None = None
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        name: str,
+        tell: Callable[[str, str], None] | None = None,
+        *,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(connector, iter_chunk_size=64)
         self._tell = tell or (lambda topic, key: None)
         self._reading = tell is None
+        self._committed = committed
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._held: _Item | None = None
         self.waiting = 0
@@ -264,7 +274,21 @@ class _Connection(aiosqlite.Connection):
             else:  # also those that had failed: what made them fail may be undone
                 for _, one in batch:
                     self._alone(one)
-        _answer(batch)
+        self._answer(batch)
+
+    def _answer(self, batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
+        """Hand the units to the loop (one call for all: a batch has one loop, but in tests)."""
+        waiting = [(future, unit) for future, unit in batch if future is not None]
+        for loop in dict.fromkeys(future.get_loop() for future, _ in waiting):
+            hand_over(loop, self._deliver, [(future, unit) for future, unit in waiting if future.get_loop() is loop])
+
+    def _deliver(self, batch: list[tuple[asyncio.Future[Any], _Unit]]) -> None:
+        """On the loop, after the commit: hooks and answers, in the order in which the units ran."""
+        run_hooks([self._committed])
+        for future, unit in batch:
+            if unit.error is None and unit.tx is not None:
+                run_hooks(unit.tx.hooks)
+            settle(future, unit.result, unit.error and _for_caller(unit.error))
 
     def _alone(self, unit: _Unit) -> None:
         unit.error = unit.result = None
@@ -335,21 +359,6 @@ def _is_stop(result: Any) -> bool:
     return result is aiosqlite.core._STOP_RUNNING_SENTINEL
 
 
-def _answer(batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
-    """Hand the units to the loop (one call for all: a batch has one loop, but in tests)."""
-    waiting = [(future, unit) for future, unit in batch if future is not None]
-    for loop in dict.fromkeys(future.get_loop() for future, _ in waiting):
-        hand_over(loop, _deliver, [(future, unit) for future, unit in waiting if future.get_loop() is loop])
-
-
-def _deliver(batch: list[tuple[asyncio.Future[Any], _Unit]]) -> None:
-    """On the loop, after the commit: hooks and answers, in the order in which the units ran."""
-    for future, unit in batch:
-        if unit.error is None and unit.tx is not None:
-            run_hooks(unit.tx.hooks)
-        settle(future, unit.result, unit.error and _for_caller(unit.error))
-
-
 def _code(error: BaseException) -> int:
     return cast(int, getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
@@ -383,7 +392,10 @@ class SQLite(Database):
         super().__init__()
         self.path = path
         self._writer = _Connection(
-            lambda: connect(path, read_only=False, synchronous=synchronous), "mdserver-writer", self.tell
+            lambda: connect(path, read_only=False, synchronous=synchronous),
+            "mdserver-writer",
+            self.tell,
+            committed=self._let_go,
         )
         self._readers = [
             _Connection(lambda: connect(path, read_only=True), f"mdserver-reader-{n}") for n in range(readers)
@@ -401,6 +413,7 @@ class SQLite(Database):
                 await connection
             self._glance = connect(path, read_only=True)
             self._glance_reader = SQLiteReader(self._glance)
+            self._glance_reader.glancing = True
         except BaseException as error:
             await self.close()
             if isinstance(error, sqlite3.Error):
@@ -413,28 +426,48 @@ class SQLite(Database):
 
     async def read(self, question: Callable[[Reader], T]) -> T:
         connection = min(self._readers, key=lambda one: one.waiting)
-        return await connection.run(lambda raw: _snapshot(raw, question))
+        try:
+            return await connection.run(lambda raw: _snapshot(raw, question))
+        finally:
+            self._let_go()  # it may have seen more than the glances' snapshot holds: time does not run backwards
 
-    async def glance(self, question: Callable[[Reader], T]) -> T:
+    def at_once(self, question: Callable[[Reader], T]) -> T:
         reader = self._glance_reader
         if reader is None:
             raise Busy("The server is shutting down.")
         self._glance_ends = time.monotonic() + GLANCE_SECONDS
+        self._hold()
         try:
             return question(reader)
         except sqlite3.Error as error:
-            if _code(error) != _INTERRUPTED:
-                if (trouble := _for_caller(error, reading=True)) is not error:
-                    raise trouble from error
-                raise
-        return await self.read(question)
+            if _code(error) == _INTERRUPTED:
+                raise Moved from None
+            if (trouble := _for_caller(error, reading=True)) is not error:
+                raise trouble from error
+            raise
+
+    def _hold(self) -> None:
+        """See to it that glances have a snapshot, which holds all that anybody has been told of."""
+        glance = self._glance
+        if glance is not None and not glance.in_transaction:
+            glance.execute("BEGIN")
+            asyncio.get_running_loop().call_later(GLANCE_HELD, self._let_go)
+
+    def _let_go(self) -> None:
+        glance = self._glance
+        if glance is not None and glance.in_transaction:
+            self._glance_ends = math.inf  # the last glance's time may be over, and this must not be cut off
+            glance.execute("COMMIT")
 
     async def write(self, change: Callable[[Tx], T], *gates: str) -> T:
         return await self._writer.unit(change)
 
     async def raw(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call a function with the writer's own connection between two batches (migrations, backup, checks)."""
-        return await self._writer.run(function)
+        try:
+            return await self._writer.run(function)
+        finally:
+            self._let_go()
 
     async def close(self) -> None:
         if self._glance is not None:

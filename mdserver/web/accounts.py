@@ -10,7 +10,6 @@ from aiohttp import web
 from mdserver import clock, crypto
 from mdserver.errors import Forbidden, Problem, SignedOut
 from mdserver.model import audit, sessions, users
-from mdserver.model.access import Principal
 from mdserver.model.sessions import Lifetimes
 from mdserver.model.users import Login, User
 from mdserver.store.db import Reader, Tx
@@ -159,14 +158,6 @@ def forgive(app: web.Application, key: str) -> None:
     """Forget the wrong passwords that were tried for an account."""
     app[RATES].forgive("sign-in-account", key)
     app[SIGNIN].guesses.forgive(key)
-
-
-def whole_account(request: web.Request) -> Principal:
-    """Who asks, where the account itself is concerned. Forbidden for a token that is for one workspace only."""
-    principal = me(request)
-    if principal.workspace_id is not None:
-        raise Forbidden("This token is for one workspace only.")
-    return principal
 
 
 def wrong_credentials() -> Problem:

@@ -67,20 +67,21 @@ class Backlinks(msgspec.Struct):
 
 
 @routes.get("/documents/{id}/content", policy=of_document(VIEWER), produces=("text/markdown", "application/json"))
-async def read_content(request: web.Request, id: str) -> Reply[ContentState] | Answer:
+def read_content(request: web.Request, db: Reader, id: str) -> Reply[ContentState] | Answer:
     """Read a document's text: as Markdown, byte for byte, or as JSON when that is accepted."""
-    who, database = me(request), request.app[DB]
-    tag, _ = await database.glance(lambda db: documents.find_tag(db, who, id))
+    who = me(request)
+    head = documents.find_head(db, who, id)
+    tag = documents.content_tag(head)
     if etags.matches(request, f'"{tag}"'):
         unchanged = etags.not_modified(f'"{tag}"')
         unchanged.headers["Vary"] = "Accept"
         return unchanged
-    found = await database.glance(lambda db: documents.find_with_content(db, who, id))
+    found = documents.find_with_content(db, who, id)
     documents.require_text(found)
     if accepted(request, "text/markdown", "application/json") == "application/json":
         state = ContentState(found.content, found.version, found.content_hash)
-        return Reply(state, etag=f'"{documents.content_tag(found)}"', headers={"Vary": "Accept"})
-    return markdown(found.content, documents.content_tag(found), found.filename)
+        return Reply(state, etag=f'"{tag}"', headers={"Vary": "Accept"})
+    return markdown(found.content, tag, found.filename)
 
 
 @routes.put("/documents/{id}/content", policy=of_document(EDITOR), markdown=True, large=True, condition=True)

@@ -22,6 +22,7 @@ from .api import DB, LIMITS, Reply, Routes, link, me
 from .once import earlier, once
 from .policies import document as of_document
 from .policies import workspace as of_workspace
+from .shelf import SHELF
 from .wire import Answer
 
 routes = Routes("documents")
@@ -99,48 +100,37 @@ class Tags(msgspec.Struct):
 
 
 @routes.get("/workspaces/{id}/documents", policy=of_workspace(VIEWER))
-async def listing(request: web.Request, id: str, query: ListQuery) -> Reply[paging.Page[Document]]:
+def listing(
+    request: web.Request, db: Reader, id: str, query: ListQuery
+) -> Reply[paging.Page[Document]] | Reply[paging.Page[msgspec.Raw]]:
     """List the documents of a workspace, filtered and sorted."""
     only = _filter(query)
     who = me(request)
     start = (0 if query.sort.endswith("updated_at") else "", "")
     after = paging.after(query, start) if query.cursor is not None else None
-
-    def question(db: Reader) -> tuple[list[Document], tuple[str | int, str] | None]:
-        role = workspaces.enter(db, who, id)
-        if query.path is not None:
-            return documents.by_path(db, who, id, text.fold(query.path.strip("/")), role=role), None
-        return documents.page(db, who, id, role=role, only=only, sort=query.sort, after=after, limit=query.limit)
-
-    items, following = await request.app[DB].glance(question)
-    return paging.paged(request, items, following)
+    role = workspaces.enter(db, who, id)
+    if query.path is not None:
+        found = documents.by_path(db, who, id, text.fold(query.path.strip("/")), role=role)
+        return paging.paged(request, found, None)
+    states, following = documents.page(db, who, id, only=only, sort=query.sort, after=after, limit=query.limit)
+    return paging.paged(request, request.app[SHELF].listed(db, who, id, states, role=role), following)
 
 
 @routes.get("/workspaces/{id}/tree", policy=of_workspace(VIEWER))
-async def tree(request: web.Request, id: str, query: TreeQuery) -> Reply[paging.Page[TreeItem]]:
+def tree(request: web.Request, db: Reader, id: str, query: TreeQuery) -> Reply[paging.Page[TreeItem]]:
     """Show the tree: every live document, siblings together in their order."""
-    who = me(request)
     after = paging.after(query, ("", "", "")) if query.cursor is not None else None
     parent = _parent(query.parent)
-
-    def question(db: Reader) -> tuple[list[TreeItem], tuple[str, str, str] | None]:
-        workspaces.enter(db, who, id)
-        return documents.tree(db, id, parent_id=parent, after=after, limit=query.limit)
-
-    items, following = await request.app[DB].read(question)
+    workspaces.enter(db, me(request), id)
+    items, following = documents.tree(db, id, parent_id=parent, after=after, limit=query.limit)
     return paging.paged(request, items, following)
 
 
 @routes.get("/workspaces/{id}/tags", policy=of_workspace(VIEWER))
-async def tags(request: web.Request, id: str) -> Tags:
+def tags(request: web.Request, db: Reader, id: str) -> Tags:
     """List the tags of a workspace."""
-    who = me(request)
-
-    def question(db: Reader) -> Tags:
-        workspaces.enter(db, who, id)
-        return Tags([Tag(*one) for one in documents.workspace_tags(db, id)])
-
-    return await request.app[DB].read(question)
+    workspaces.enter(db, me(request), id)
+    return Tags([Tag(*one) for one in documents.workspace_tags(db, id)])
 
 
 @routes.post("/workspaces/{id}/documents", policy=of_workspace(EDITOR), status=201, large=True, creates=True)
@@ -194,15 +184,14 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
 
 
 @routes.get("/documents/{id}", policy=of_document(VIEWER))
-async def read(request: web.Request, id: str) -> Reply[DocumentWithContent] | Answer:
+def read(request: web.Request, db: Reader, id: str) -> Reply[DocumentWithContent | msgspec.Raw] | Answer:
     """Read a document with its text."""
-    who, database = me(request), request.app[DB]
-    if "If-None-Match" in request.headers:
-        _, tag = await database.glance(lambda db: documents.find_tag(db, who, id))
-        if etags.matches(request, f'"{tag}"'):
-            return etags.not_modified(f'"{tag}"')
-    found = await database.glance(lambda db: documents.find_with_content(db, who, id))
-    return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
+    who = me(request)
+    head = documents.find_head(db, who, id)
+    tag = f'"{documents.full_tag(head, who)}"'
+    if etags.matches(request, tag):
+        return etags.not_modified(tag)
+    return Reply(request.app[SHELF].whole(db, who, head), etag=tag)
 
 
 @routes.put("/documents/{id}", policy=of_document(EDITOR), large=True, condition=True)

@@ -27,6 +27,7 @@ STOPPING: web.AppKey[list[bool]] = web.AppKey("stopping", list)
 
 EXPOSED = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-MDServer, X-Request-Id"
+UNCACHED = "private, no-cache"
 _ids = itertools.count(1)
 _run = secrets.token_hex(5)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
@@ -34,51 +35,79 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
 Handler = Callable[[web.Request], Awaitable[Answer | web.StreamResponse]]
 
 
-def guard(app: web.Application, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """The boundary around one handler: nothing passes here but answers. What the application knows is read once."""
-    proxies, origins, request_log = app[PROXIES], app[ORIGINS], app[REQUEST_LOG]
-    fixed = {"Server": "mdserver", "X-Content-Type-Options": "nosniff"}
-    if app[PUBLIC_URL].startswith("https:"):
-        fixed["Strict-Transport-Security"] = "max-age=31536000"
+class Boundary:
+    """What an answer gets on its way out; what the application knows is read once."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        started = time.perf_counter()
+    def __init__(self, app: web.Application) -> None:
+        self._proxies, self._origins, self._log = app[PROXIES], app[ORIGINS], app[REQUEST_LOG]
+        self._fixed = {"Server": "mdserver", "X-Content-Type-Options": "nosniff"}
+        if app[PUBLIC_URL].startswith("https:"):
+            self._fixed["Strict-Transport-Security"] = "max-age=31536000"
+        self._plain = wire.lines(self._fixed | {"Cache-Control": UNCACHED})
+
+    def guard(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The boundary around one handler: nothing passes here but answers."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            started = time.perf_counter()
+            self.enter(request)
+            try:
+                made = await handler(request)
+            except Problem as problem:
+                made = problem_answer(request, problem)
+            except web.HTTPException as error:
+                made = _from_aiohttp(request, error)
+            except Exception as error:
+                made = self._broken(request, "a request failed", error)
+            self.dress(request, made)
+            try:
+                sent = wire.response(request, made) if isinstance(made, Answer) else made
+            except ValueError as error:
+                sent = wire.response(request, self._broken(request, "an answer could not be written", error))
+            self.leave(request, sent.status, started)
+            return sent
+
+        return answer
+
+    def enter(self, request: web.Request) -> None:
+        """Give a request its id: the one that a trusted proxy names, or a new one."""
         request_id = f"{_run}-{next(_ids):x}"
-        given = request.headers.get("X-Request-Id") if proxies else None
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            request_id = given
+        if self._proxies:
+            given = request.headers.get("X-Request-Id")
+            if given is not None and _REQUEST_ID.fullmatch(given):
+                request_id = given
         request[REQUEST_ID] = request_id
-        try:
-            made = await handler(request)
-        except Problem as problem:
-            made = problem_answer(request, problem)
-        except web.HTTPException as error:
-            made = _from_aiohttp(request, error)
-        except Exception:
-            log.exception("a request failed", extra={"request_id": request_id, "route": _route(request)})
-            made = problem_answer(request, Problem("Something broke in the server; it was logged."))
+
+    def dress(self, request: web.Request, made: Answer | web.StreamResponse) -> None:
+        """Add the header fields that every answer has."""
         headers = made.headers
-        headers.update(fixed)
-        headers["X-Request-Id"] = request_id
+        headers.update(self._fixed)
+        headers["X-Request-Id"] = request[REQUEST_ID]
         if "Cache-Control" not in headers:
-            headers["Cache-Control"] = "private, no-cache"
+            headers["Cache-Control"] = UNCACHED
         if RATE in request:
             headers["RateLimit-Policy"], headers["RateLimit"] = request[RATE]
         origin = request.headers.get("Origin")
         if origin is not None:
             headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
-            if origin in origins:
+            if origin in self._origins:
                 headers["Access-Control-Allow-Origin"] = origin
                 headers["Access-Control-Expose-Headers"] = EXPOSED
-        try:
-            sent = wire.response(request, made) if isinstance(made, Answer) else made
-        except ValueError:
-            log.exception("an answer could not be written", extra={"request_id": request_id, "route": _route(request)})
-            sent = wire.response(request, problem_answer(request, Problem("Something broke in the server.")))
-        request_log.write(request, sent.status, request_id, time.perf_counter() - started)
-        return sent
 
-    return answer
+    def block(self, request: web.Request, made: Answer) -> bytes:
+        """The answer with those fields, as it goes onto a kept-alive connection; most need only what never varies."""
+        if "Cache-Control" in made.headers or RATE in request or "Origin" in request.headers:
+            self.dress(request, made)
+            return wire.block(made)
+        return wire.block(made, f"{self._plain}X-Request-Id: {request[REQUEST_ID]}\r\n")
+
+    def leave(self, request: web.Request, status: int, started: float) -> None:
+        """Note that the request was answered; `started` is time.perf_counter() at its beginning."""
+        self._log.write(request, status, request[REQUEST_ID], time.perf_counter() - started)
+
+    def _broken(self, request: web.Request, what: str, error: Exception) -> Answer:
+        log.error(what, exc_info=error, extra={"request_id": request[REQUEST_ID], "route": _route(request)})
+        return problem_answer(request, Problem("Something broke in the server; it was logged."))
 
 
 def problem_answer(request: web.Request, problem: Problem) -> Answer:

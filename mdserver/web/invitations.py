@@ -13,8 +13,8 @@ from mdserver.model.workspaces import Workspace
 from mdserver.store.db import Reader, Tx
 
 from . import letters, policies
-from .accounts import ACCOUNTS, whole_account
-from .api import DB, OPEN, RATES, SIGNED_IN, Reply, Routes, link, me
+from .accounts import ACCOUNTS
+from .api import DB, OPEN, RATES, WHOLE_ACCOUNT, Reply, Routes, link, me
 from .limits import address
 from .once import once
 from .paging import Page, Paging, after, page
@@ -93,13 +93,13 @@ async def look(request: web.Request, token: str) -> Offer:
     return await request.app[DB].read(lambda db: invitations.standing(db, token).offer)
 
 
-@routes.post("/invitations/{token}", policy=SIGNED_IN)
+@routes.post("/invitations/{token}", policy=WHOLE_ACCOUNT)
 async def accept(request: web.Request, token: str) -> Workspace:
     """Accept the invitation that a link holds: one joins its workspace.
 
     Accepting again, by whoever accepted it, answers alike.
     """
-    principal, where = whole_account(request), origin(request)
+    principal, where = me(request), origin(request)
 
     def change(tx: Tx) -> Workspace:
         found = invitations.held(tx, token)

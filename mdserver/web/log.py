@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from typing import Literal, TextIO
+from typing import Literal, NamedTuple, TextIO
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -25,49 +26,81 @@ def safe_path(path: str) -> str:
     return _SECRET_PATH.sub(r"\1…", path) if "/invitations/" in path else path
 
 
+class Line(NamedTuple):
+    """What a line tells: the moment (ms), who, what, and how long the answer took to make (seconds)."""
+
+    moment: int
+    method: str
+    path: str
+    status: int
+    seconds: float
+    user: str
+    address: str
+    request_id: str
+
+
 class RequestLog:
-    """Writes `all` requests, only `errors` (status ≥ 500) or `none`, as JSON or for people. No query, no body."""
+    """Writes `all` requests, only `errors` (status ≥ 500) or `none`, as JSON or for people. No query, no body.
+
+    A request only leaves behind what its line tells; lines are made and written together.
+    """
 
     def __init__(self, which: Literal["all", "errors", "none"], *, as_json: bool, out: TextIO | None = None) -> None:
         self._least = {"all": 0, "errors": 500, "none": 1000}[which]
-        self._as_json = as_json
+        self._line = _json if as_json else _human
         self._out = out or sys.stderr
-        self._lines: list[str] = []
+        self._noted: list[Line] = []
 
     def write(self, request: web.Request, status: int, request_id: str, seconds: float) -> None:
-        """Note one request; `seconds` is how long its answer took to make."""
+        """Note one request."""
         if status < self._least:
             return
-        principal = request.get(ME)
-        user = principal.user_id if principal is not None else "-"
-        path = request.raw_path.partition("?")[0]  # as sent: still escaped
-        if "/invitations/" in path or "%" in path or "mds_" in path:
-            path = redacted(safe_path(request.path))
-        if not path.isascii() or not path.isprintable() or '"' in path or "\\" in path:
-            path = ascii(path)[1:-1].replace("\\", "\\\\").replace('"', '\\"')
-        time = clock.rfc3339(clock.now())
-        if self._as_json:  # written out: all other values are our own, without quotes or control characters
-            line = (
-                f'{{"time":"{time}","level":"{"info" if status < 500 else "error"}","event":"request",'
-                f'"method":"{request.method}","path":"{path}","status":{status},"ms":{seconds * 1000:.2f},'
-                f'"user":"{user}","address":"{request.remote or "-"}","request_id":"{request_id}"}}'
-            )
-        else:
-            line = f"{time} {request.method} {path} {status} {seconds * 1000:.1f}ms user={user} id={request_id}"
-        if not self._lines:
+        if not self._noted:
             asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
-        self._lines.append(line)
+        principal = request.get(ME)
+        user = "-" if principal is None else principal.user_id
+        address = request.remote or "-"
+        self._noted.append(
+            Line(clock.now(), request.method, request.raw_path, status, seconds, user, address, request_id)
+        )
 
     def flush(self) -> None:
         """Write what has been gathered."""
-        lines, self._lines = self._lines, []
-        if not lines:
+        noted, self._noted = self._noted, []
+        if not noted:
             return
         try:
-            self._out.write("\n".join(lines) + "\n")
+            self._out.write("".join([self._line(one) for one in noted]))
             self._out.flush()
         except (OSError, ValueError):
             pass  # a closed or full log must not stop the server
+
+
+def _json(line: Line) -> str:
+    """Written out: all values but the path are our own, without quotes or control characters."""
+    return (
+        f'{{"time":"{clock.rfc3339(line.moment)}","level":"{"info" if line.status < 500 else "error"}",'
+        f'"event":"request","method":"{line.method}","path":"{_path(line.path)}","status":{line.status},'
+        f'"ms":{line.seconds * 1000:.2f},"user":"{line.user}","address":"{line.address}",'
+        f'"request_id":"{line.request_id}"}}\n'
+    )
+
+
+def _human(line: Line) -> str:
+    return (
+        f"{clock.rfc3339(line.moment)} {line.method} {_path(line.path)} {line.status} {line.seconds * 1000:.1f}ms "
+        f"user={line.user} id={line.request_id}\n"
+    )
+
+
+def _path(raw: str) -> str:
+    """The path of a request target, without its query and its secrets, as plain ASCII."""
+    path = raw.partition("?")[0]
+    if "/invitations/" in path or "%" in path or "mds_" in path:
+        path = redacted(safe_path(unquote(path)))
+    if not path.isascii() or not path.isprintable() or '"' in path or "\\" in path:
+        path = ascii(path)[1:-1].replace("\\", "\\\\").replace('"', '\\"')
+    return path
 
 
 REQUEST_LOG: web.AppKey[RequestLog] = web.AppKey("request_log", RequestLog)

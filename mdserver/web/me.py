@@ -13,12 +13,12 @@ from mdserver.model.access import Scope
 from mdserver.model.sessions import Session
 from mdserver.model.tokens import NewToken, PersonalToken
 from mdserver.model.users import User
-from mdserver.store.db import Tx
+from mdserver.store.db import Reader, Tx
 from mdserver.text import check_email, email_key
 
 from . import letters
-from .accounts import PASSWORDS, prove_again, whole_account
-from .api import DB, RATES, RECENT, SIGNED_IN, Reply, Routes, link, me
+from .accounts import PASSWORDS, prove_again
+from .api import DB, RATES, RECENT, SIGNED_IN, WHOLE_ACCOUNT, Reply, Routes, link, me
 from .letters import MAILER
 from .once import once
 from .paging import Page, Paging, after, page
@@ -55,15 +55,15 @@ class TokenWanted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 @routes.get("/me", policy=SIGNED_IN)
-async def show(request: web.Request) -> User:
+def show(request: web.Request, db: Reader) -> User:
     """Show one's own account."""
-    return await request.app[DB].glance(lambda db: users.find(db, me(request).user_id))
+    return users.find(db, me(request).user_id)
 
 
-@routes.patch("/me", policy=SIGNED_IN)
+@routes.patch("/me", policy=WHOLE_ACCOUNT)
 async def change_profile(request: web.Request, body: Profile) -> User:
     """Change how others see oneself."""
-    principal = whole_account(request)
+    principal = me(request)
 
     def change(tx: Tx) -> User:
         user, name = users.find(tx, principal.user_id), body.display_name
@@ -126,10 +126,10 @@ async def change_email(request: web.Request, body: EmailChange) -> User:
     return await request.app[DB].write(change)
 
 
-@routes.get("/me/sessions", policy=SIGNED_IN, scope="admin")
+@routes.get("/me/sessions", policy=WHOLE_ACCOUNT, scope="admin")
 async def list_sessions(request: web.Request, query: Paging) -> Reply[Page[Session]]:
     """List where one is signed in."""
-    principal, (start,) = whole_account(request), after(query, ("",))
+    principal, (start,) = me(request), after(query, ("",))
     found = await request.app[DB].read(
         lambda db: sessions.of_user(
             db, principal.user_id, current=principal.credential_id, after=start, limit=query.limit + 1
@@ -138,10 +138,10 @@ async def list_sessions(request: web.Request, query: Paging) -> Reply[Page[Sessi
     return page(request, query, found, lambda one: (one.id,))
 
 
-@routes.delete("/me/sessions", policy=SIGNED_IN, scope="admin")
+@routes.delete("/me/sessions", policy=WHOLE_ACCOUNT, scope="admin")
 async def end_other_sessions(request: web.Request) -> None:
     """End all of one's sessions but this one."""
-    principal, where = whole_account(request), origin(request)
+    principal, where = me(request), origin(request)
 
     def change(tx: Tx) -> None:
         ended = sessions.end_all(tx, principal.user_id, but=principal.credential_id)
@@ -150,10 +150,10 @@ async def end_other_sessions(request: web.Request) -> None:
     await request.app[DB].write(change)
 
 
-@routes.delete("/me/sessions/{session}", policy=SIGNED_IN, scope="admin")
+@routes.delete("/me/sessions/{session}", policy=WHOLE_ACCOUNT, scope="admin")
 async def end_session(request: web.Request, session: str) -> None:
     """End one of one's sessions."""
-    principal, where = whole_account(request), origin(request)
+    principal, where = me(request), origin(request)
 
     def change(tx: Tx) -> None:
         sessions.end_of(tx, principal.user_id, session)
@@ -162,10 +162,10 @@ async def end_session(request: web.Request, session: str) -> None:
     await request.app[DB].write(change)
 
 
-@routes.get("/me/tokens", policy=SIGNED_IN, scope="admin")
+@routes.get("/me/tokens", policy=WHOLE_ACCOUNT, scope="admin")
 async def list_tokens(request: web.Request, query: Paging) -> Reply[Page[PersonalToken]]:
     """List one's personal tokens."""
-    principal, (start,) = whole_account(request), after(query, ("",))
+    principal, (start,) = me(request), after(query, ("",))
     found = await request.app[DB].read(
         lambda db: tokens.of_user(db, principal.user_id, after=start, limit=query.limit + 1)
     )
@@ -200,10 +200,10 @@ async def create_token(request: web.Request, body: TokenWanted) -> Reply[NewToke
     return Reply(made, headers=headers)
 
 
-@routes.delete("/me/tokens/{token}", policy=SIGNED_IN, scope="admin")
+@routes.delete("/me/tokens/{token}", policy=WHOLE_ACCOUNT, scope="admin")
 async def revoke_token(request: web.Request, token: str) -> None:
     """End one of one's personal tokens."""
-    principal, where = whole_account(request), origin(request)
+    principal, where = me(request), origin(request)
 
     def change(tx: Tx) -> None:
         found = tokens.find(tx, principal.user_id, token)

@@ -249,11 +249,16 @@ class _Answer:
             for one in inner:
                 if one is type(None):
                     self.empty = True
-                elif not (isinstance(one, type) and issubclass(one, _READY)):
+                elif not (isinstance(one, type) and issubclass(one, _READY)) and msgspec.Raw not in _within(one):
                     self.types.append(one)
         self.paged = any(hasattr(typing.get_origin(one) or one, "next_cursor") for one in self.types)
         # A ready response beside a type is the 304; a Reply of something else than a page carries an ETag.
         self.tagged = route.method == "GET" and bool(self.types) and (self.raw or (replies and not self.paged))
+
+
+def _within(annotation: Any) -> tuple[Any, ...]:
+    """The type and what it is of. `Raw` is JSON made before, of a type that stands beside it."""
+    return (annotation, *typing.get_args(annotation))
 
 
 def _union(annotation: Any) -> list[Any]:

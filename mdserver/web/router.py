@@ -5,8 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from . import edge
-from .api import BASE_PATH, ROUTES, Route, runner
-from .refusals import expectation
+from .api import BASE_PATH, ROUTES, Route
+from .inline import INLINE, Inline
+from .protocol import expectation
+from .running import asker, runner
 
 
 def mount(app: web.Application, routes: list[Route]) -> None:
@@ -16,15 +18,19 @@ def mount(app: web.Application, routes: list[Route]) -> None:
     coroutines. Call it last: it reads what the application holds.
     """
     base = app[BASE_PATH]
+    boundary = edge.Boundary(app)
+    app[INLINE] = inline = Inline(app, boundary)
     seen: set[tuple[str, str]] = set()
     for route in routes:
         if (route.method, route.path) in seen:
             raise TypeError(f"{route.method} {route.path} is registered twice")
         seen.add((route.method, route.path))
-        handler = edge.guard(app, runner(route, app))
+        handler = boundary.guard(runner(route, app))
         if route.method == "GET":
-            app.router.add_get(base + route.path, handler, allow_head=True, expect_handler=expectation)
+            added = app.router.add_get(base + route.path, handler, allow_head=True, expect_handler=expectation)
+            if route.asks:
+                inline.add(base + route.path, asker(route, app), added)
         else:
             app.router.add_route(route.method, base + route.path, handler, expect_handler=expectation)
     app[ROUTES] = routes
-    app.router.add_route("*", "/{tail:.*}", edge.guard(app, edge.unmatched(app)), expect_handler=expectation)
+    app.router.add_route("*", "/{tail:.*}", boundary.guard(edge.unmatched(app)), expect_handler=expectation)

@@ -61,17 +61,20 @@ class Authenticator:
         """
         header = request.headers.get("Authorization")
         if header is not None:
-            # Nearly every request: a token that is remembered. Every await less is time saved on each of them.
-            if header.startswith("Bearer mds_"):
-                known = self._known.get(sha256(header[7:].encode("utf-8", "surrogatepass")).digest())
-                if known is not None and known[0] > clock.now() and not header.startswith(_COOKIE_HEADER):
-                    return known[1]
-            return await self._by_header(header, is_open)
+            return self.remembered(request) or await self._by_header(header, is_open)
         cookies = request.headers.get("Cookie")
         if cookies is None:
             return None
         token = read_cookie(cookies, SECURE_COOKIE if is_https(request) else PLAIN_COOKIE)
         return await self._by_cookie(request, token, is_open) if token is not None else None
+
+    def remembered(self, request: web.Request) -> Principal | None:
+        """Who asks with a bearer token that is remembered, as nearly every request does."""
+        header = request.headers.get("Authorization", "")
+        if not header.startswith("Bearer mds_") or header.startswith(_COOKIE_HEADER):
+            return None
+        known = self._known.get(sha256(header[7:].encode("utf-8", "surrogatepass")).digest())
+        return known[1] if known is not None and known[0] > clock.now() else None
 
     async def principal(self, token: str) -> Principal | None:
         """Who presents this token (of whatever kind); None when it is no good."""

@@ -16,7 +16,9 @@ from http import HTTPStatus
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
-_SLOW_READER = 256 << 10  # bytes waiting in the transport above which an answer waits for its reader
+SLOW_READER = 256 << 10
+"""Bytes waiting in the transport from which an answer waits for its reader."""
+
 LONG = 256 << 10
 """Bytes from which an answer is written in pieces."""
 
@@ -72,7 +74,7 @@ class Written(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         transport.write(self._data)
-        if transport.get_write_buffer_size() > _SLOW_READER:
+        if transport.get_write_buffer_size() > SLOW_READER:
             await _unless_stalled(self._request, self._request.writer.drain())
 
 
@@ -113,12 +115,25 @@ def response(request: web.Request, answer: Answer) -> web.StreamResponse:
         return Pieces(request, answer, cut, len(answer.body))
     if request.version != HttpVersion11 or not request.keep_alive or request.method == "HEAD":
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
+    return Written(request, answer.status, block(answer))
+
+
+def block(answer: Answer, more: str = "") -> bytes:
+    """The answer, with more header lines, as it goes onto a kept-alive HTTP/1.1 connection.
+
+    ValueError for a field that would break out of its line.
+    """
     length = "" if answer.status in _NO_BODY else f"Content-Length: {len(answer.body)}\r\n"
-    fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
-    if fields.count("\r") + fields.count("\n") != 2 * len(answer.headers):
+    head = f"{_LINES[answer.status]}{length}{lines(answer.headers)}{more}Date: {_now()}\r\n\r\n"
+    return head.encode() + answer.body
+
+
+def lines(headers: dict[str, str]) -> str:
+    """Header fields as lines. ValueError for one that would break out of its line."""
+    made = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if made.count("\r") + made.count("\n") != 2 * len(headers):
         raise ValueError("a header field holds a line break")
-    head = f"{_LINES[answer.status]}{length}{fields}Date: {_now()}\r\n\r\n"
-    return Written(request, answer.status, head.encode() + answer.body)
+    return made
 
 
 def _now() -> str:

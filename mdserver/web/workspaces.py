@@ -15,8 +15,7 @@ from mdserver.store.db import Reader, Tx
 from mdserver.text import EMAIL_BYTES, clean
 
 from . import policies
-from .accounts import whole_account
-from .api import DB, RATES, SIGNED_IN, Reply, Routes, link, me
+from .api import DB, RATES, SIGNED_IN, WHOLE_ACCOUNT, Reply, Routes, link, me
 from .once import once
 from .paging import Page, Paging, after, page
 from .signin import origin
@@ -51,10 +50,10 @@ async def listing(request: web.Request, query: Paging) -> Reply[Page[Workspace]]
     return page(request, query, found, lambda one: (one.id,))
 
 
-@routes.post("/workspaces", policy=SIGNED_IN, status=201, creates=True)
+@routes.post("/workspaces", policy=WHOLE_ACCOUNT, status=201, creates=True)
 async def create(request: web.Request, body: NewWorkspace) -> Reply[Workspace]:
     """Make a workspace, owned by oneself."""
-    principal, name = whole_account(request), _name(body.name)
+    principal, name = me(request), _name(body.name)
     if body.id is not None and not ids.is_id(body.id):
         raise Invalid("An id is a UUID version 7 in lower case.", pointer="/id")
 

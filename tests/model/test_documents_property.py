@@ -417,9 +417,9 @@ class Documents(RuleBasedStateMachine):
 
     def children(self, db: Reader, parent: str) -> list[Document]:
         only = documents.Filter(parent_id=parent)
-        return documents.page(
-            db, self.me, self.workspace_id, role="owner", only=only, sort="position", after=None, limit=200
-        )[0]
+        states, _ = documents.page(db, self.me, self.workspace_id, only=only, sort="position", after=None, limit=200)
+        found = documents.by_ids(db, self.me, self.workspace_id, [one.id for one in states], role="owner")
+        return sorted(found, key=lambda one: [state.id for state in states].index(one.id))
 
     def refused(self, attempt: Callable[[], object], problem: type[Problem]) -> None:
         before = self.read(picture)

@@ -288,6 +288,26 @@ async def test_a_long_glance_is_moved_to_a_reader(database: SQLite) -> None:
     assert await database.glance(numbers) == [1, 2]
 
 
+async def test_a_snapshot_is_let_go_however_late(database: SQLite, caplog: pytest.LogCaptureFixture) -> None:
+    """What cuts long glances off counts the steps of all statements, those that end a snapshot among them."""
+    await database.write(lambda tx: tx.run("CREATE TABLE numbers (n INTEGER NOT NULL)"))
+    for number in range(3_000):
+        assert await database.glance(lambda db: db.value(int, "SELECT count(*) FROM numbers")) == number
+        database._glance_ends = 0.0  # long ago
+        await database.write(lambda tx, number=number: tx.run("INSERT INTO numbers VALUES ($1)", number))  # type: ignore[misc]
+    assert "hook" not in caplog.text
+
+
+async def test_glances_share_a_snapshot_for_a_moment_only(database: SQLite) -> None:
+    await database.write(lambda tx: tx.run("CREATE TABLE numbers (n INTEGER NOT NULL)"))
+    await database.glance(lambda db: db.value(int, "SELECT count(*) FROM numbers"))
+    assert database._glance is not None
+    assert database._glance.in_transaction
+    async with asyncio.timeout(10):
+        while database._glance.in_transaction:  # noqa: ASYNC110 (a timer of the database's own)
+            await asyncio.sleep(0.001)
+
+
 async def test_many_short_glances_are_never_cut_off(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite counts a prepared statement's steps over all its runs: 20,000 of them were enough to end in an error."""
 

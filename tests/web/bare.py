@@ -14,13 +14,20 @@ from mdserver.web.api import Route
 from mdserver.web.log import REQUEST_LOG, RequestLog
 
 
+class Nobody:
+    """Knows nobody."""
+
+    async def __call__(self, request: web.Request, is_open: bool, /) -> Principal | None:
+        return None
+
+    def remembered(self, request: web.Request) -> Principal | None:
+        return None
+
+
 def bare(
     database: Database, *, base: str = "", more: list[Route] | None = None, data: Path | None = None
 ) -> web.Application:
     """Nobody can sign in here; `more` routes are described, not used."""
-
-    async def nobody(_: web.Request, __: bool) -> Principal | None:
-        return None
 
     app = web.Application()
     app[api.DB] = database
@@ -28,7 +35,7 @@ def bare(
     app[api.PUBLIC_URL] = "http://notes.example.org"
     app[api.LIMITS] = api.Limits()
     app[api.RATES] = limits.Rates({"reads": limits.Rate(600, 60)})
-    app[api.AUTHENTICATE] = nobody
+    app[api.AUTHENTICATE] = Nobody()
     app[limits.PROXIES] = ()
     app[edge.ORIGINS] = frozenset()
     app[edge.STOPPING] = []

@@ -23,6 +23,7 @@ from mdserver.model.access import SCOPES, Principal, Role, Scope
 from mdserver.model.audit import Origin
 from mdserver.model.sessions import Lifetimes
 from mdserver.store.db import Database
+from mdserver.web import protocol
 from mdserver.web.api import PUBLIC_URL
 from mdserver.web.setup import SetupCode
 from mdserver.web.signin import SIGNIN
@@ -218,6 +219,9 @@ async def start(database: Database) -> AsyncIterator[Start]:
             app.on_shutdown.append(settle)
             http = TestClient(TestServer(app), cookie_jar=DummyCookieJar())
             await stack.enter_async_context(http)
+            assert isinstance(http.server.runner, web.AppRunner)
+            assert http.server.runner.server is not None
+            protocol.install(http.server.runner.server, app)
             return Server(app, database, http)
 
         yield make

@@ -1,4 +1,4 @@
-"""Lists of documents: filtered and sorted pages by keyset, and the tree."""
+"""Lists of documents: filtered and sorted pages by keyset, and the tree. A page names states; `by_ids` shows them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 import msgspec
 
 from mdserver import text
-from mdserver.model.access import Principal, Role
+from mdserver.model.access import Principal
 from mdserver.store.db import Reader, Value
 
-from .shape import LISTED, Document, TreeItem, listed
+from .shape import State, TreeItem
 
 Sort = Literal["-updated_at", "updated_at", "path", "position"]
 
@@ -42,12 +42,11 @@ def page(
     me: Principal,
     workspace_id: str,
     *,
-    role: Role,
     only: Filter,
     sort: Sort,
     after: tuple[str | int, str] | None,
     limit: int,
-) -> tuple[list[Document], tuple[str | int, str] | None]:
+) -> tuple[list[State], tuple[str | int, str] | None]:
     """A page of a workspace that was entered, and the key after which the next one begins (None: this is the last)."""
     values: list[Value] = [workspace_id]
 
@@ -83,12 +82,13 @@ def page(
         sign = "<" if direction == "DESC" else ">"
         where.append(f"({key}, {tie}) {sign} ({number(after[0])}, {number(after[1])})")
     sql = (
-        f"{LISTED.replace(' FROM documents', f', {key} FROM documents')} AND {' AND '.join(where)}"
+        f"SELECT d.id, d.version, d.revision, {key} FROM documents d"
+        f" WHERE d.workspace_id = $1 AND {' AND '.join(where)}"
         f" ORDER BY {key} {direction}, {tie} {direction} LIMIT {limit + 1:d}"  # bound, it is prepared anew each time
     )
     rows = db.rows(sql, *values)
-    following = (rows[limit - 1][20], rows[limit - 1][0]) if len(rows) > limit else None
-    return listed(db, me, role, rows[:limit]), following
+    following = (rows[limit - 1][3], rows[limit - 1][0]) if len(rows) > limit else None
+    return [State(*one[:3]) for one in rows[:limit]], following
 
 
 def tree(

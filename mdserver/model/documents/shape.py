@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,6 +12,9 @@ from mdserver.errors import Conflict, NotFound
 from mdserver.model.access import VIEWER, Person, Principal, Role, Scope, document_permissions, require
 from mdserver.store.db import Reader
 from mdserver.store.rows import Time
+
+SHORT = 64 << 10
+"""Bytes up to which a text is read at a glance."""
 
 D = TypeVar("D", bound="Document")
 Kind = Literal["markdown", "folder"]
@@ -56,6 +59,29 @@ class DocumentWithContent(Document):
     content: str
 
 
+class State(NamedTuple):
+    """A state of a document. What members share of it is the same whenever all three are the same."""
+
+    id: str
+    version: int
+    revision: int
+
+
+class Head(NamedTuple):
+    """A state with the hash of its text, and what of the document differs between askers."""
+
+    id: str
+    version: int
+    revision: int
+    content_hash: str
+    role: Role
+    favourite: bool
+
+    @property
+    def state(self) -> State:
+        return State(self.id, self.version, self.revision)
+
+
 class TreeItem(msgspec.Struct):
     """A document as a line of the tree, in the order in which siblings stand."""
 
@@ -85,11 +111,10 @@ _FIND = (
 _FIND_WITH_CONTENT = (
     f"SELECT {COLUMNS}, {_FAVOURITE}, m.role, t.text"
     " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1"
-    " LEFT JOIN document_texts t ON t.document_id = d.id WHERE d.id = $2"
+    " LEFT JOIN document_texts t ON t.document_id = d.id AND d.size <= CAST($3 AS BIGINT) WHERE d.id = $2"
 )
-_TAG = (
-    "SELECT d.workspace_id, d.version, d.content_hash, d.revision, m.role, d.kind,"
-    f" {_FAVOURITE} FROM documents d"
+_HEAD = (
+    f"SELECT d.id, d.workspace_id, d.version, d.revision, d.content_hash, m.role, {_FAVOURITE} FROM documents d"
     " JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
 )
 
@@ -108,18 +133,16 @@ def find(db: Reader, me: Principal, document_id: str, *, need: Role = VIEWER) ->
 
 def find_with_content(db: Reader, me: Principal, document_id: str) -> DocumentWithContent:
     """The same with its text (empty for a folder)."""
-    row = _visible(me, db.rows(_FIND_WITH_CONTENT, me.user_id, document_id))[0]
+    row = _visible(me, db.rows(_FIND_WITH_CONTENT, me.user_id, document_id, SHORT if db.glancing else 1 << 62))[0]
+    if row[12] > SHORT:
+        db.more_than_a_glance()
     return _made(DocumentWithContent, row[:22], _people(db, me, [row]), me.scopes, row[22] or "")
 
 
-def find_tag(db: Reader, me: Principal, document_id: str) -> tuple[str, str]:
-    """(content tag, full tag) of the document without reading it: for conditional requests."""
-    found = db.rows(_TAG, me.user_id, document_id)
-    if not found or (me.workspace_id is not None and me.workspace_id != found[0][0]):
-        raise _unknown()
-    _, version, content_hash, revision, role, _, favourite = found[0]
-    content = f"{version}-{content_hash[:16]}"
-    return content, f"{content}.{revision}.{role[0]}{len(me.scopes)}{favourite}"
+def find_head(db: Reader, me: Principal, document_id: str) -> Head:
+    """The document's present state without reading it: for conditional requests, and for what is known already."""
+    row = _visible(me, db.rows(_HEAD, me.user_id, document_id))[0]
+    return Head(row[0], row[2], row[3], row[4], row[5], row[6] == 1)
 
 
 def by_path(db: Reader, me: Principal, workspace_id: str, path_key: str, *, role: Role) -> list[Document]:
@@ -138,25 +161,37 @@ def listed(db: Reader, me: Principal, role: Role, rows: list[tuple[Any, ...]]) -
     if not rows:
         return []
     people, scopes = _people(db, me, rows), me.scopes
-    found = [row[0] for row in rows]
-    favourites = set(
+    favourites = favoured(db, me, [row[0] for row in rows])
+    return [_made(Document, (*row[:20], row[0] in favourites, role), people, scopes) for row in rows]
+
+
+def by_ids(db: Reader, me: Principal, workspace_id: str, ids: list[str], *, role: Role) -> list[Document]:
+    """Those of the documents that are in a workspace which was entered, in no order."""
+    if not ids:
+        return []
+    numbers = ", ".join(f"${at}" for at in range(2, len(ids) + 2))
+    return listed(db, me, role, db.rows(f"{LISTED} AND d.id IN ({numbers})", workspace_id, *ids))
+
+
+def favoured(db: Reader, me: Principal, ids: list[str]) -> set[str]:
+    """Which documents between the first and the last of these ids are the asker's favourites."""
+    return set(
         db.column(
             str,
             "SELECT document_id FROM favourites WHERE user_id = $1 AND document_id >= $2 AND document_id <= $3",
             me.user_id,
-            min(found),
-            max(found),
+            min(ids),
+            max(ids),
         )
     )
-    return [_made(Document, (*row[:20], row[0] in favourites, role), people, scopes) for row in rows]
 
 
-def content_tag(document: Document) -> str:
+def content_tag(document: Document | Head) -> str:
     """The opaque part of the content's ETag: `<version>-<16 hex digits of the text's hash>`."""
     return f"{document.version}-{document.content_hash[:16]}"
 
 
-def full_tag(document: Document, me: Principal) -> str:
+def full_tag(document: Document | Head, me: Principal) -> str:
     """The opaque part of the document's ETag: the content's, the revision, and what differs between askers."""
     return (
         f"{content_tag(document)}.{document.revision}."

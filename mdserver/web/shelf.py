@@ -1,0 +1,76 @@
+"""Documents as JSON, kept by their state: a list is mostly of what lists have shown before.
+
+Nothing here gets stale: a state never names two different documents (see documents.State), what differs between askers
+is part of the key, and all is dropped when a person's name changes. Only glances use it, so one thread does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+from aiohttp import web
+
+from mdserver.model import documents
+from mdserver.model.access import Principal, Role, Scope
+from mdserver.model.documents import Document, DocumentWithContent, Head, State
+from mdserver.store.db import Database, Reader
+
+MOST_BYTES = 16 << 20
+_OVERHEAD = 500  # bytes that an entry takes beside its JSON, about
+
+_encode = msgspec.json.Encoder().encode
+
+_Key = tuple[State, bool, Role, tuple[Scope, ...], bool]
+"""State, favourite, role, scopes; whether with the text."""
+
+
+class Shelf:
+    """Encoded documents, up to so many bytes; those that came first go first."""
+
+    def __init__(self, database: Database, *, most: int = MOST_BYTES) -> None:
+        self._most = most
+        self._kept: OrderedDict[_Key, msgspec.Raw] = OrderedDict()
+        self._size = 0
+        database.listen("user", lambda _: self.clear())
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._size = 0
+
+    def listed(
+        self, db: Reader, who: Principal, workspace_id: str, states: list[State], *, role: Role
+    ) -> list[msgspec.Raw]:
+        """The documents in these states, without their texts, for somebody who has entered their workspace."""
+        if not states:
+            return []
+        scopes, kept = who.scopes, self._kept if db.glancing else {}
+        favourites = documents.favoured(db, who, [one.id for one in states])
+        shown = {one.id: kept.get((one, one.id in favourites, role, scopes, False)) for one in states}
+        lacking = [id for id, made in shown.items() if made is None]
+        if lacking:
+            for one in documents.by_ids(db, who, workspace_id, lacking, role=role):
+                state = State(one.id, one.version, one.revision)
+                shown[one.id] = self._keep(db, (state, one.favourite, role, scopes, False), one)
+        return [made for made in shown.values() if made is not None]
+
+    def whole(self, db: Reader, who: Principal, head: Head) -> msgspec.Raw | DocumentWithContent:
+        """The document of this head with its text; a long text is for the wire to encode."""
+        key = (head.state, head.favourite, head.role, who.scopes, True)
+        made = self._kept.get(key) if db.glancing else None
+        if made is not None:
+            return made
+        found = documents.find_with_content(db, who, head.state.id)
+        return self._keep(db, key, found) if found.size <= documents.SHORT else found
+
+    def _keep(self, db: Reader, key: _Key, document: Document) -> msgspec.Raw:
+        made = msgspec.Raw(_encode(document))
+        if db.glancing:
+            self._kept[key] = made
+            self._size += len(bytes(made)) + _OVERHEAD
+            while self._size > self._most:
+                self._size -= len(bytes(self._kept.popitem(last=False)[1])) + _OVERHEAD
+        return made
+
+
+SHELF: web.AppKey[Shelf] = web.AppKey("shelf", Shelf)
