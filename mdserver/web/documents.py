@@ -184,14 +184,15 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
 
 
 @routes.get("/documents/{id}", policy=of_document(VIEWER))
-def read(request: web.Request, db: Reader, id: str) -> Reply[DocumentWithContent | msgspec.Raw] | Answer:
+def read(request: web.Request, db: Reader, id: str) -> Reply[DocumentWithContent] | Answer:
     """Read a document with its text."""
     who = me(request)
-    head = documents.find_head(db, who, id)
-    tag = f'"{documents.full_tag(head, who)}"'
-    if etags.matches(request, tag):
-        return etags.not_modified(tag)
-    return Reply(request.app[SHELF].whole(db, who, head), etag=tag)
+    if "If-None-Match" in request.headers:
+        tag = f'"{documents.full_tag(documents.find_head(db, who, id), who)}"'
+        if etags.matches(request, tag):
+            return etags.not_modified(tag)
+    found = documents.find_with_content(db, who, id)
+    return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
 
 
 @routes.put("/documents/{id}", policy=of_document(EDITOR), large=True, condition=True)

@@ -13,20 +13,20 @@ from aiohttp import web
 
 from mdserver.model import documents
 from mdserver.model.access import Principal, Role, Scope
-from mdserver.model.documents import Document, DocumentWithContent, Head, State
+from mdserver.model.documents import Document, State
 from mdserver.store.db import Database, Reader
 
-MOST_BYTES = 16 << 20
+MOST_BYTES = 8 << 20
 _OVERHEAD = 500  # bytes that an entry takes beside its JSON, about
 
 _encode = msgspec.json.Encoder().encode
 
-_Key = tuple[State, bool, Role, tuple[Scope, ...], bool]
-"""State, favourite, role, scopes; whether with the text."""
+_Key = tuple[State, bool, Role, tuple[Scope, ...]]
+"""State, favourite, role, scopes."""
 
 
 class Shelf:
-    """Encoded documents, up to so many bytes; those that came first go first."""
+    """Encoded documents without their texts, up to so many bytes; those that came first go first."""
 
     def __init__(self, database: Database, *, most: int = MOST_BYTES) -> None:
         self._most = most
@@ -46,22 +46,13 @@ class Shelf:
             return []
         scopes, kept = who.scopes, self._kept if db.glancing else {}
         favourites = documents.favoured(db, who, [one.id for one in states])
-        shown = {one.id: kept.get((one, one.id in favourites, role, scopes, False)) for one in states}
+        shown = {one.id: kept.get((one, one.id in favourites, role, scopes)) for one in states}
         lacking = [id for id, made in shown.items() if made is None]
         if lacking:
             for one in documents.by_ids(db, who, workspace_id, lacking, role=role):
                 state = State(one.id, one.version, one.revision)
-                shown[one.id] = self._keep(db, (state, one.favourite, role, scopes, False), one)
+                shown[one.id] = self._keep(db, (state, one.favourite, role, scopes), one)
         return [made for made in shown.values() if made is not None]
-
-    def whole(self, db: Reader, who: Principal, head: Head) -> msgspec.Raw | DocumentWithContent:
-        """The document of this head with its text; a long text is for the wire to encode."""
-        key = (head.state, head.favourite, head.role, who.scopes, True)
-        made = self._kept.get(key) if db.glancing else None
-        if made is not None:
-            return made
-        found = documents.find_with_content(db, who, head.state.id)
-        return self._keep(db, key, found) if found.size <= documents.SHORT else found
 
     def _keep(self, db: Reader, key: _Key, document: Document) -> msgspec.Raw:
         made = msgspec.Raw(_encode(document))
