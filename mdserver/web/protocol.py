@@ -1,6 +1,6 @@
 """The connection: small reads answered as their bytes arrive, and aiohttp's own refusals as problems.
 
-aiohttp wakes a task for each request, which starts another for its handler: a third of what a small read costs. A
+aiohttp wakes a task for each request, which starts another for its handler: much of what a small read costs. A
 whole request that `Inline` can answer at once is answered in `data_received` itself, and the tasks sleep on.
 
 What aiohttp refuses before a request reaches a handler is a problem too, and not told to the log at length: its own
