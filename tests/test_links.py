@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -275,3 +276,21 @@ def test_hostile_text_is_scanned_in_linear_time(name: str) -> None:
     links(text)
     links("[[" + text + " [a](")
     assert time.perf_counter() - started < 5  # the slowest takes about half a second
+
+
+_PIECES = st.sampled_from(
+    [
+        *("[", "]", "(", ")", "[[", "]]", "](", "]:", "`", "``", "~~~", "\\", "<", ">", "#", "| ", "\n", "\r", " "),
+        *("a.md", "b", "https://", "HTTPS://x.org/", "mailto:", f"https://x.org/{ID}", ID, "[^1]: ", "\n[x]: "),
+        "[x](https://x.org/a.md)",
+    ]
+)
+
+
+@settings(steady, max_examples=1500)
+@given(st.lists(_PIECES, max_size=40).map("".join))
+def test_a_quick_look_misses_nothing(text: str) -> None:
+    quick = links(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mdserver.links._MAYBE", re.compile(""))
+        assert links(text) == quick
