@@ -1,4 +1,4 @@
-"""The texts of versions, by document and hash, each stored once. The only writer of texts."""
+"""The texts of versions, by their hash, each stored once. The only writer of texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from mdserver.errors import Gone
 from mdserver.store.db import Reader, Tx
 
-_COMPRESS_FROM = 4096  # bytes, a page of the database; below, compressing takes longer than all else that is prepared
+_COMPRESS_FROM = 512  # bytes; below, the row's own overhead outweighs what is saved
 
 
 class Text(msgspec.Struct):
@@ -34,31 +34,30 @@ def prepare(content: str, data: bytes | None = None) -> Text:
     return Text(content, len(raw), hashlib.sha256(raw).hexdigest(), "plain", raw)
 
 
-def keep(tx: Tx, document_id: str, text: Text) -> None:
-    """Store the text of one of the document's versions, unless it is there."""
+def keep(tx: Tx, text: Text) -> None:
+    """Store the text unless it is there."""
     tx.run(
-        "INSERT INTO texts (document_id, hash, encoding, data) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (document_id, hash) DO NOTHING",
-        document_id,
+        "INSERT INTO texts (hash, encoding, data) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING",
         text.hash,
         text.encoding,
         text.data,
     )
 
 
-def read(db: Reader, document_id: str, content_hash: str) -> str:
-    """The document's text with this hash. Gone when retention has removed it."""
-    found = db.rows("SELECT encoding, data FROM texts WHERE document_id = $1 AND hash = $2", document_id, content_hash)
+def read(db: Reader, content_hash: str) -> str:
+    """The text with this hash. Gone when retention has removed it."""
+    found = db.rows("SELECT encoding, data FROM texts WHERE hash = $1", content_hash)
     if not found:
         raise Gone("The text of this version is not kept any more.")
     encoding, data = found[0]
     return (zlib.decompress(data) if encoding == "zlib" else bytes(data)).decode()
 
 
-def drop_unused(tx: Tx, document_id: str) -> None:
-    """Delete those of the document's texts that no version names any more."""
-    tx.run(
-        "DELETE FROM texts WHERE document_id = $1 AND NOT EXISTS"
-        " (SELECT 1 FROM document_versions v WHERE v.document_id = texts.document_id AND v.content_hash = texts.hash)",
-        document_id,
-    )
+def drop_unused(tx: Tx, hashes: list[str]) -> None:
+    """Delete those of the texts that no version names any more."""
+    for one in hashes:
+        tx.run(
+            "DELETE FROM texts WHERE hash = $1 AND NOT EXISTS"
+            " (SELECT 1 FROM document_versions v WHERE v.content_hash = $1)",
+            one,
+        )

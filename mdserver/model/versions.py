@@ -61,7 +61,7 @@ def add(
     at: int,
 ) -> None:
     """Enter a moment into the history, with its text."""
-    texts.keep(tx, document_id, text)
+    texts.keep(tx, text)
     tx.run(
         "INSERT INTO document_versions (document_id, version, seq, title, reason, authors, content_hash, size,"
         " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -99,7 +99,7 @@ def text_of(db: Reader, document: Document, version: int) -> str | None:
         document.id,
         version,
     )
-    return None if found is None else texts.read(db, document.id, found)
+    return None if found is None else texts.read(db, found)
 
 
 def previous(db: Reader, document: Document, version: int) -> int | None:

@@ -121,14 +121,14 @@ def _history(db: Reader) -> list[str]:
         elif listed[-1][2] != content_hash:
             found.append(f"{path}: the last version is of another text")
         for number, seq, hashed, size in listed:
-            content = texts.read(db, id, hashed)
+            content = texts.read(db, hashed)
             if hashlib.sha256(content.encode()).hexdigest() != hashed or len(content.encode()) != size:
                 found.append(f"{path}: version {number} has another text than it says")
             past = log.load(db, id, upto=seq)
             if past.snapshot is None and crdt.text_of(crdt.load(None, past.updates)) != content:
                 found.append(f"{path}: the log at {seq} says something else than version {number}")
-    named = set(db.rows("SELECT DISTINCT document_id, content_hash FROM document_versions"))
-    if kept := set(db.rows("SELECT document_id, hash FROM texts")) - named:
+    named = set(db.column(str, "SELECT DISTINCT content_hash FROM document_versions"))
+    if kept := set(db.column(str, "SELECT hash FROM texts")) - named:
         found.append(f"{len(kept)} texts that no version names")
     return found
 

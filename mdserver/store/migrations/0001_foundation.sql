@@ -160,7 +160,7 @@ CREATE TABLE document_snapshots (
     data BLOB NOT NULL
 ) STRICT;
 
--- The history people see. The text is in `texts`, by document and hash.
+-- The history people see. The text is in `texts`, by its hash.
 CREATE TABLE document_versions (
     document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
     version INTEGER NOT NULL,
@@ -174,15 +174,12 @@ CREATE TABLE document_versions (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (document_id, version)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX document_versions_text ON document_versions (content_hash);
 
--- The texts of a document's versions, each once. Not shared between documents: an index over the hashes of all of them
--- would be written to all over, for each new text.
 CREATE TABLE texts (
-    document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
-    hash TEXT NOT NULL,
+    hash TEXT NOT NULL PRIMARY KEY,
     encoding TEXT NOT NULL CHECK (encoding IN ('plain', 'zlib')),
-    data BLOB NOT NULL,
-    PRIMARY KEY (document_id, hash)
+    data BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE document_tags (
