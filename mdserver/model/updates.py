@@ -50,6 +50,7 @@ class _Loaded(msgspec.Struct):
     """What an edit is computed from."""
 
     document: Document
+    present: str
     base: str
     log: log.Log
 
@@ -59,6 +60,7 @@ class _Prepared(msgspec.Struct):
 
     rewritten: Rewritten
     merged: bool
+    before: texts.Packed
     text: texts.Text
     links: list[links.Link]
     update: bytes | None
@@ -132,16 +134,11 @@ def _load(
     document = documents.find(db, me, document_id, need=need)
     documents.require_text(document)
     documents.require_live(document)
-    started_from = base(db, document)
-    if started_from is None:
-        started_from = projection(db, document_id)
+    present, started_from = documents.present_text(db, document_id), base(db, document)
     wanted = content if isinstance(content, str) else content(db, document)
-    return _Loaded(document, started_from, log.load(db, document_id)), wanted
-
-
-def projection(db: Reader, document_id: str) -> str:
-    """The stored text of a found document: what every reading answers from."""
-    return db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", document_id) or ""
+    return _Loaded(
+        document, present, present if started_from is None else started_from, log.load(db, document_id)
+    ), wanted
 
 
 def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int) -> _Prepared:
@@ -160,7 +157,8 @@ def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int) -> _Prepared:
     return _Prepared(
         rewritten,
         merged,
-        texts.prepare(rewritten.content, data),
+        texts.packed(loaded.present),
+        texts.named(rewritten.content, data),
         links.links(rewritten.content),
         update,
         snapshot,
@@ -186,7 +184,7 @@ def _commit(
         log.append(tx, me, document.id, seq, prepared.update, at=now)
         if prepared.snapshot is not None:
             log.keep_snapshot(tx, document.id, seq, prepared.snapshot)
-        version = documents.project(tx, me, document, seq=seq, text=prepared.text, at=now)
+        version = documents.project(tx, me, document, seq=seq, text=prepared.text, before=prepared.before, at=now)
         versions.add(
             tx,
             document.id,

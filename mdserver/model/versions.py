@@ -12,7 +12,7 @@ from mdserver.store.rows import Time
 
 from . import changes, texts
 from .access import Actor, Person, Principal
-from .documents.shape import Document, persons
+from .documents.shape import Document, persons, present_text
 
 Reason = Literal["create", "edit", "merge", "restore", "import", "copy"]
 MAXIMUM_NAME = 200
@@ -60,8 +60,7 @@ def add(
     authors: list[str],
     at: int,
 ) -> None:
-    """Enter a moment into the history, with its text."""
-    texts.keep(tx, text)
+    """Enter a moment into the history. Its text is the present one; texts.keep keeps it when the document moves on."""
     tx.run(
         "INSERT INTO document_versions (document_id, version, seq, title, reason, authors, content_hash, size,"
         " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -99,7 +98,9 @@ def text_of(db: Reader, document: Document, version: int) -> str | None:
         document.id,
         version,
     )
-    return None if found is None else texts.read(db, found)
+    if found is None:
+        return None
+    return present_text(db, document.id) if found == document.content_hash else texts.read(db, document.id, found)
 
 
 def previous(db: Reader, document: Document, version: int) -> int | None:

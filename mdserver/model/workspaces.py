@@ -11,7 +11,7 @@ from mdserver.errors import Conflict, NotFound
 from mdserver.store.db import Reader, Tx
 from mdserver.store.rows import Time
 
-from . import changes, texts
+from . import changes
 from .access import VIEWER, Actor, Principal, Role, require, workspace_permissions
 
 MAXIMUM_NAME = 200
@@ -113,14 +113,7 @@ def delete(tx: Tx, me: Actor, workspace: Workspace) -> None:
 def erase(tx: Tx, me: Actor, workspace_id: str) -> None:
     """Delete a workspace that the caller answers for (an operator, or its last member leaving the server)."""
     changes.record(tx, me, workspace_id, "workspace", workspace_id, deleted=True)
-    hashes = tx.column(
-        str,
-        "SELECT DISTINCT v.content_hash FROM document_versions v JOIN documents d ON d.id = v.document_id"
-        " WHERE d.workspace_id = $1",
-        workspace_id,
-    )
     tx.run("DELETE FROM workspaces WHERE id = $1", workspace_id)
-    texts.drop_unused(tx, hashes)
 
 
 def _seen(workspace: Workspace, me: Principal) -> Workspace:

@@ -12,7 +12,7 @@ from mdserver.errors import NotFound, Problem
 from mdserver.model import documents, workspaces
 from mdserver.model.access import EDITOR, Principal, Role
 from mdserver.model.documents import Document, Draft
-from mdserver.model.updates import Door, projection
+from mdserver.model.updates import Door
 from mdserver.outline import derive_title
 from mdserver.store.db import Database, Reader, Tx
 from mdserver.text import fold
@@ -185,7 +185,7 @@ async def _edit(door: Door, me: Principal, document_id: str, one: Arrival) -> Ar
 
     def content(db: Reader, document: Document) -> str:
         nonlocal old
-        old = projection(db, document.id)
+        old = documents.present_text(db, document.id)
         return one.content
 
     def also(tx: Tx, document: Document) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from mdserver.crdt import text as crdt
 from mdserver.model import log, texts
+from mdserver.model.documents import present_text
 from mdserver.store.db import Reader
 from mdserver.text import fold
 
@@ -121,14 +122,14 @@ def _history(db: Reader) -> list[str]:
         elif listed[-1][2] != content_hash:
             found.append(f"{path}: the last version is of another text")
         for number, seq, hashed, size in listed:
-            content = texts.read(db, hashed)
+            content = texts.read(db, id, hashed) if hashed != content_hash else present_text(db, id)
             if hashlib.sha256(content.encode()).hexdigest() != hashed or len(content.encode()) != size:
                 found.append(f"{path}: version {number} has another text than it says")
             past = log.load(db, id, upto=seq)
             if past.snapshot is None and crdt.text_of(crdt.load(None, past.updates)) != content:
                 found.append(f"{path}: the log at {seq} says something else than version {number}")
-    named = set(db.column(str, "SELECT DISTINCT content_hash FROM document_versions"))
-    if kept := set(db.column(str, "SELECT hash FROM texts")) - named:
+    named = set(db.rows("SELECT DISTINCT document_id, content_hash FROM document_versions"))
+    if kept := set(db.rows("SELECT document_id, hash FROM texts")) - named:
         found.append(f"{len(kept)} texts that no version names")
     return found
 

@@ -48,6 +48,20 @@ async def test_history(server: Server) -> None:
     await whole(server)
 
 
+async def test_a_text_is_kept_when_the_document_moves_on(server: Server) -> None:
+    """Once however often it comes back; the newest version reads the present text."""
+    ada = await server.person("Ada")
+    said = ["one", "two" * 500, "one", "two" * 500, "three"]
+    made = await make(ada, content=said[0])
+    for kept, text in enumerate((*said[1:], said[-1])):
+        rows = await server.database.read(lambda db: db.column(str, "SELECT encoding FROM texts ORDER BY encoding"))
+        assert rows == ["plain", "zlib"][:kept]
+        await ada.put(f"/documents/{made['id']}/content", {"content": text}, headers=ANY)
+    for number, text in enumerate(said, 1):
+        assert (await ada.get(f"/documents/{made['id']}/versions/{number}")).json["content"] == text
+    await whole(server)
+
+
 async def test_names(server: Server) -> None:
     ada, bea = await server.person("Ada"), await server.person("Bea")
     await server.join(ada, bea, "commenter")

@@ -21,6 +21,7 @@ from .shape import (
     find_head,
     find_with_content,
     full_tag,
+    present_text,
     require_live,
     require_text,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "make_template",
     "move",
     "page",
+    "present_text",
     "project",
     "purge",
     "rename_file",

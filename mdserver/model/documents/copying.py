@@ -10,7 +10,7 @@ from mdserver.store.db import Reader, Tx
 
 from .making import Draft, create, draft
 from .places import subtree
-from .shape import Document, require_live
+from .shape import Document, present_text, require_live
 
 MOST = 1_000
 MOST_BYTES = 64 << 20
@@ -32,7 +32,7 @@ def source(db: Reader, me: Principal, document: Document, *, children: bool) -> 
         raise Conflict(f"At most {MOST} documents are copied at once; there are more below this one.")
     if sum(one.size for one in found) > max(MOST_BYTES, document.size):
         raise Conflict(f"At most {MOST_BYTES >> 20} MiB of text are copied at once: copy parts of it.")
-    contents = [db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", one.id) or "" for one in found]
+    contents = [present_text(db, one.id) for one in found]
     return Source(found, contents)
 
 

@@ -20,7 +20,7 @@ MAXIMUM_TITLE = 255
 
 
 class Draft(msgspec.Struct):
-    """A document's content made ready to be stored: hash, compression, first update and links take time."""
+    """A document's content made ready to be stored: hash, first update and links take time."""
 
     text: texts.Text
     update: bytes
@@ -30,7 +30,7 @@ class Draft(msgspec.Struct):
 def draft(content: str, *, maximum_bytes: int) -> Draft:
     """Check and prepare a text. Invalid for NUL and lone surrogates, TooLarge past the limit."""
     data = words.check_content(content, maximum_bytes=maximum_bytes)
-    return Draft(texts.prepare(content, data), crdt.first_update(content), links.links(content))
+    return Draft(texts.named(content, data), crdt.first_update(content), links.links(content))
 
 
 def create(
@@ -162,8 +162,13 @@ def _was_used(tx: Tx, workspace_id: str, document_id: str) -> bool:
     )
 
 
-def project(tx: Tx, actor: Actor, document: Document, *, seq: int, text: texts.Text, at: int) -> int:
-    """Bring the Markdown projection up to the log's update `seq`, forward only; the new version's number."""
+def project(
+    tx: Tx, actor: Actor, document: Document, *, seq: int, text: texts.Text, before: texts.Packed, at: int
+) -> int:
+    """Bring the Markdown projection up to the log's update `seq`, forward only; the new version's number.
+
+    `before` is the present text, which the history keeps.
+    """
     version = document.version + 1
     moved = tx.run(
         "UPDATE documents SET version = $1, content_hash = $2, size = $3, content_seq = $4, updated_at = $5,"
@@ -177,5 +182,6 @@ def project(tx: Tx, actor: Actor, document: Document, *, seq: int, text: texts.T
         document.id,
     )
     if moved:
+        texts.keep(tx, document.id, before)
         tx.run("UPDATE document_texts SET text = $1 WHERE document_id = $2", text.content, document.id)
     return version

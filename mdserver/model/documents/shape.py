@@ -134,6 +134,11 @@ def find_with_content(db: Reader, me: Principal, document_id: str) -> DocumentWi
     return _made(DocumentWithContent, row[:22], _people(db, me, [row]), me.scopes, row[22] or "")
 
 
+def present_text(db: Reader, document_id: str) -> str:
+    """The stored text of a found document: what every reading answers from."""
+    return db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", document_id) or ""
+
+
 def find_head(db: Reader, me: Principal, document_id: str) -> Head:
     """The document's present state without reading it: for conditional requests, and for what is known already."""
     row = _visible(me, db.rows(_HEAD, me.user_id, document_id))[0]

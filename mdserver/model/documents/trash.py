@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mdserver import clock, text
 from mdserver.errors import Conflict
-from mdserver.model import changes, texts
+from mdserver.model import changes
 from mdserver.model.access import Actor, Principal
 from mdserver.store.db import Reader, Tx
 
@@ -122,9 +122,7 @@ def empty(tx: Tx, me: Actor, workspace_id: str, *, limit: int = 500) -> int:
 
 def _erase(tx: Tx, me: Actor, workspace_id: str, ids: list[str]) -> int:
     for one in ids:
-        hashes = tx.column(str, "SELECT DISTINCT content_hash FROM document_versions WHERE document_id = $1", one)
         tx.run("DELETE FROM documents WHERE id = $1", one)
-        texts.drop_unused(tx, hashes)
         changes.record(tx, me, workspace_id, "document", one, deleted=True)
     return len(ids)
 

@@ -160,7 +160,7 @@ CREATE TABLE document_snapshots (
     data BLOB NOT NULL
 ) STRICT;
 
--- The history people see. The text is in `texts`, by its hash.
+-- The history people see. A version's text is the present one (the same hash), or stands in `texts`.
 CREATE TABLE document_versions (
     document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
     version INTEGER NOT NULL,
@@ -174,12 +174,14 @@ CREATE TABLE document_versions (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (document_id, version)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX document_versions_text ON document_versions (content_hash);
 
+-- What a document said before: put here when it moves on, each text once.
 CREATE TABLE texts (
-    hash TEXT NOT NULL PRIMARY KEY,
+    document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    hash TEXT NOT NULL,
     encoding TEXT NOT NULL CHECK (encoding IN ('plain', 'zlib')),
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    PRIMARY KEY (document_id, hash)
 ) STRICT;
 
 CREATE TABLE document_tags (
