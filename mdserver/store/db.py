@@ -69,7 +69,7 @@ class Reader(ABC):
 
     def value(self, kind: type[T], sql: str, *values: Value) -> T | None:
         """The first column of the first row (`kind` is for the type checker; booleans are converted), or None."""
-        _, found = self._fetch(sql, values)
+        found = self.rows(sql, *values)
         if not found or found[0][0] is None:
             return None
         value = found[0][0]
@@ -77,7 +77,7 @@ class Reader(ABC):
 
     def column(self, kind: type[T], sql: str, *values: Value) -> list[T]:
         """The first column of every row."""
-        found = [one[0] for one in self._fetch(sql, values)[1]]
+        found = [one[0] for one in self.rows(sql, *values)]
         return [cast(T, bool(one)) for one in found] if kind is bool else found
 
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:

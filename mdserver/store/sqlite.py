@@ -92,14 +92,15 @@ class SQLiteReader(Reader):
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()  # one for all statements, since each is read to its end
 
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        cursor = self._connection.execute(for_sqlite(sql), values)
+        cursor = self._cursor.execute(for_sqlite(sql), values)
         found = cursor.fetchall()
         return tuple([one[0] for one in cursor.description or ()]), found
 
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
-        return self._connection.execute(for_sqlite(sql), values).fetchall()
+        return self._cursor.execute(for_sqlite(sql), values).fetchall()
 
 
 class SQLiteTx(SQLiteReader, Tx):
@@ -111,6 +112,7 @@ class SQLiteTx(SQLiteReader, Tx):
         self.hooks: list[Callable[[], None]] = []
         self.failure: sqlite3.Error | None = None
         self.ended = False
+        self.ran = False
 
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         self._check()
@@ -123,15 +125,16 @@ class SQLiteTx(SQLiteReader, Tx):
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
         self._check()
         try:
-            return super().rows(sql, *values)
+            return self._cursor.execute(for_sqlite(sql), values).fetchall()
         except sqlite3.Error as error:
             self.failure = error
             raise
 
     def run(self, sql: str, *values: Value) -> int:
         self._check()
+        self.ran = True
         try:
-            return self._connection.execute(for_sqlite(sql), values).rowcount
+            return self._cursor.execute(for_sqlite(sql), values).rowcount
         except sqlite3.Error as error:
             self.failure = error
             raise
@@ -154,6 +157,10 @@ class SQLiteTx(SQLiteReader, Tx):
 
 class _TransactionLost(Exception):
     """SQLite ended the transaction by itself; every unit of the batch has to run again."""
+
+
+class _Spoiled(Exception):
+    """A unit failed with something written; what the batch wrote is rolled back and its units run again, guarded."""
 
 
 class _Unit:
@@ -260,12 +267,20 @@ class _Connection(aiosqlite.Connection):
     def _batch(self, future: asyncio.Future[Any] | None, unit: _Unit) -> None:
         """Run this unit and those that wait, commit them together, then answer them in order."""
         end = time.monotonic() + BATCH_SECONDS
-        batch = [(future, unit)]
+        batch = []
+        arrived: tuple[asyncio.Future[Any] | None, _Unit] | None = (future, unit)
+        guarded = False
         try:
-            self._run(unit, alone=True)
-            while len(batch) < BATCH_UNITS and time.monotonic() < end and (following := self._next_unit()) is not None:
-                batch.append(following)
-                self._run(following[1], alone=False)
+            while arrived is not None:
+                batch.append(arrived)
+                try:
+                    self._run(arrived[1], guarded=guarded)
+                except _Spoiled:
+                    self._conn.execute("ROLLBACK")
+                    if guarded := len(batch) > 1:
+                        for _, one in batch:
+                            self._run(one, guarded=True)
+                arrived = self._next_unit() if len(batch) < BATCH_UNITS and time.monotonic() < end else None
             self._commit()
         except BaseException as error:  # the transaction is lost, not one unit
             self._rollback()
@@ -291,9 +306,8 @@ class _Connection(aiosqlite.Connection):
             settle(future, unit.result, unit.error and _for_caller(unit.error))
 
     def _alone(self, unit: _Unit) -> None:
-        unit.error = unit.result = None
         try:
-            self._run(unit, alone=True)
+            self._run(unit)
             self._commit()
         except BaseException as error:
             self._rollback()
@@ -314,12 +328,19 @@ class _Connection(aiosqlite.Connection):
         except sqlite3.Error:  # the thread must live to answer; the next BEGIN tells whether the file can be used
             log.exception("a rollback failed")
 
-    def _run(self, unit: _Unit, *, alone: bool) -> None:
-        """Run one unit; a savepoint keeps its failure from the others. Raises when the transaction itself is lost."""
+    def _run(self, unit: _Unit, *, guarded: bool = False) -> None:
+        """Run one unit; one that fails before it wrote anything leaves the others as they are.
+
+        One that fails later raises _Spoiled, unless it is guarded by a savepoint. Those are not for free: SQLite copies
+        every page that is changed behind one, which made a document's creation a sixth dearer. Raises _TransactionLost
+        when SQLite has ended the transaction.
+        """
         connection = self._conn
         self._begin()
-        if not alone:
+        if guarded:
             connection.execute("SAVEPOINT unit")
+        written = connection.total_changes
+        unit.error = unit.result = None
         unit.tx = tx = SQLiteTx(connection, self._tell)
         try:
             unit.result = unit.change(tx)
@@ -330,22 +351,22 @@ class _Connection(aiosqlite.Connection):
             unit.error = tx.failure if tx.failure is not None and _code(tx.failure) in (_FULL, *_STORAGE) else error
             if not connection.in_transaction:
                 raise _TransactionLost from unit.error
-            if alone:
-                connection.execute("ROLLBACK")
-            else:
+            if guarded:
                 connection.execute("ROLLBACK TO unit")
                 connection.execute("RELEASE unit")
+            elif tx.ran or connection.total_changes != written:
+                raise _Spoiled from unit.error
             return
         finally:
             tx.ended = True
         if not connection.in_transaction:
             raise _TransactionLost
-        if not alone:
+        if guarded:
             connection.execute("RELEASE unit")
 
 
 def _cause(error: BaseException) -> BaseException:
-    return (error.__cause__ or error) if isinstance(error, _TransactionLost) else error
+    return (error.__cause__ or error) if isinstance(error, _TransactionLost | _Spoiled) else error
 
 
 def _outcome(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:

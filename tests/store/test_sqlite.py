@@ -99,6 +99,35 @@ async def test_a_unit_that_raises_in_a_batch_spoils_no_other(database: SQLite) -
     assert await database.read(numbers) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("asks", [True, False])
+async def test_only_a_unit_that_fails_after_writing_makes_others_run_again(database: SQLite, asks: bool) -> None:
+    """Each behind a savepoint then, those that come later too; all in one commit."""
+    ran: list[int] = []
+
+    def unit(number: int) -> Callable[[Tx], int]:
+        def change(tx: Tx) -> int:
+            ran.append(number)
+            if number % 3:
+                return put(number)(tx)
+            if asks:
+                tx.value(int, "SELECT count(*) FROM t")
+            else:
+                tx.column(int, "INSERT INTO t (n, pad) VALUES ($1, '') RETURNING n", 1000 + number)
+            raise Conflict("no")
+
+        return change
+
+    done, statements = await as_one_batch(database, *map(unit, range(1, 8)))
+    assert [isinstance(one, Conflict) for one in done] == [number % 3 == 0 for number in range(1, 8)]
+    assert await database.read(numbers) == [1, 2, 4, 5, 7]
+    if asks:
+        assert ran == [1, 2, 3, 4, 5, 6, 7]
+        assert statements == ["BEGIN", "COMMIT"]
+    else:
+        assert ran == [1, 2, 3, 1, 2, 3, 4, 5, 6, 7]
+        assert statements == ["BEGIN", "ROLLBACK", "BEGIN", "COMMIT"]
+
+
 async def test_what_was_queued_between_units_keeps_its_place(database: SQLite) -> None:
     go_on = threading.Event()
     blocked = asyncio.create_task(database.raw(lambda raw: go_on.wait(30)))
@@ -151,7 +180,7 @@ async def test_a_full_disk_in_mid_batch(database: SQLite, big: str) -> None:
     assert isinstance(done[4], StorageFull)
     assert told == [1, 2, 3, 4]
 
-    # the first of a batch, and alone: these run without a savepoint
+    # the first of a batch, and alone
     done, _ = await as_one_batch(database, large, small(5))
     assert isinstance(done[0], StorageFull)
     done, _ = await as_one_batch(database, large)
