@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging
 import os
@@ -51,8 +52,11 @@ def command(settings: Settings, listen: str | None) -> None:
     Creates what is missing in the data directory and brings the database up to date. While there is no account, it
     prints a link with which the first one is made. Stops on SIGTERM and Ctrl-C once open requests are finished.
     """
-    from mdserver import logs
-    from mdserver.app import wants_json
+    from mdserver import authorities, logs
+
+    gc.disable()  # while loading there is no garbage; app.py enables it when all is there
+    with authorities.deferred():
+        from mdserver.app import wants_json
     from mdserver.store.datadir import DataDirectory
 
     config = settings.load(server__listen=listen)

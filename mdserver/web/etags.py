@@ -10,7 +10,7 @@ from mdserver.errors import Malformed, PreconditionRequired, Stale
 
 from .wire import Answer
 
-_TAG = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e\x80-\uffff]*)"\s*(?:,|$)')
+_TAG = re.compile(r'\s*(?:W/)?"([^\x00-\x20"\x7f]*)"\s*(?:,|$)')
 _SUFFIXES = ("-gzip", "-br", "-zstd")
 
 

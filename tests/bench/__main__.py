@@ -208,8 +208,9 @@ def _method(options: argparse.Namespace, versions: str, cores: tuple[int, int] |
         f"{options.connections} connections, {options.documents:,} documents of about 1.5 kB, {where}. Ratios are "
         "medians of those of each repetition (range in brackets); CPU per request is the figure to trust. mdserver "
         "runs as it does by default (SQLite with synchronous=FULL, a log line for each request, here into the null "
-        f"device), but without rate limits. {beside}Memory is what is resident; pages of the mapped database are a "
-        "part of it that grows with use and that the system takes back at will."
+        "device), but without rate limits; its start finds byte code, as an installed program does. "
+        f"{beside}Memory is what is resident; pages of the mapped database are a part of it that grows with use and "
+        "that the system takes back at will."
     )
 
 

@@ -75,6 +75,7 @@ class Server(ABC):
     def running(self, directory: Path, core: int | None) -> Iterator[Running]:
         """Start it on a core; stop it in the end. Its output goes to the null device."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MDSERVER_")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has byte code: filling leaves it here
         port = _free_port()
         command = self.command(directory, port)
         with machine.pinned(core):
