@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 
 from mdserver import clock, ids, order, text
 from mdserver.errors import Conflict, Invalid
@@ -53,16 +54,14 @@ def check_path(path_key: str) -> None:
         raise Invalid(f"The path may have {PATH_KEY_BYTES} bytes at most.", pointer="/parent_id")
 
 
-def candidates(db: Reader, workspace_id: str, below_key: str, filename: str) -> list[str]:
-    """File names that are free in this place, best first: the wanted one, or numbered ones."""
-    taken = db.value(
-        int,
-        "SELECT 1 FROM documents WHERE workspace_id = $1 AND path_key = $2 AND trashed_at IS NULL",
-        workspace_id,
-        below_key + text.fold(filename),
-    )
-    if not taken:
-        return [filename]
+def candidates(db: Reader, workspace_id: str, below_key: str, filename: str) -> Iterator[str]:
+    """File names to try in this place, best first: the wanted one, then free numbered ones."""
+    yield filename
+    yield from _numbered(db, workspace_id, below_key, filename)
+
+
+def _numbered(db: Reader, workspace_id: str, below_key: str, filename: str) -> list[str]:
+    """Numbered file names that are free in this place, the lowest first."""
     numbers: dict[str, set[int]] = {}
     for width in range(1, MOST_DIGITS + 1):
         # Names of as many digits begin alike; a long name is cut shorter for each further digit.
@@ -93,7 +92,13 @@ def _numbers(db: Reader, workspace_id: str, stem: str) -> set[int]:
 
 def free_filename(db: Reader, workspace_id: str, below_key: str, filename: str) -> str:
     """The wanted file name, or the first numbered one that is free in this place."""
-    return candidates(db, workspace_id, below_key, filename)[0]
+    taken = db.value(
+        int,
+        "SELECT 1 FROM documents WHERE workspace_id = $1 AND path_key = $2 AND trashed_at IS NULL",
+        workspace_id,
+        below_key + text.fold(filename),
+    )
+    return _numbered(db, workspace_id, below_key, filename)[0] if taken else filename
 
 
 def last_position(db: Reader, workspace_id: str, parent_id: str) -> str:
