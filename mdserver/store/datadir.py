@@ -32,6 +32,7 @@ class DataDirectory:
         self.path = path.absolute()
         self.database = self.path / "mdserver.sqlite3"
         self.backups = self.path / "backups"
+        self.blobs = self.path / "blobs"
         self.setup_code = self.path / "setup-code"
         self._lock_path = self.path / "mdserver.lock"
         self._lock: int | None = None

@@ -35,6 +35,9 @@ else:
 T = TypeVar("T")
 log = logging.getLogger("mdserver.store")
 
+Error = sqlite3.Error
+"""What the SQLite in use raises."""
+
 BATCH_UNITS = 256
 BATCH_SECONDS = 0.015
 GLANCE_SECONDS = 0.002
