@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -226,7 +227,12 @@ def _kept_aside(directory: DataDirectory) -> Path | None:
         return None
     _close_log(old)
     aside = directory.path / f"before-restore-{_stamp()}"
-    aside.mkdir(mode=0o700)
+    for number in itertools.count(2):
+        try:
+            aside.mkdir(mode=0o700)
+            break
+        except FileExistsError:
+            aside = aside.with_name(f"before-restore-{_stamp()}-{number}")
     for rest in ("-wal", "-shm"):  # of a database that cannot be opened: they must not be read with the new one
         with contextlib.suppress(FileNotFoundError):
             Path(f"{old}{rest}").rename(aside / f"{old.name}{rest}")
@@ -291,7 +297,11 @@ def _set_aside(connection: Connection, db: Reader, contents: Contents) -> str:
             " restore into an empty database. Nothing was changed."
         )
     here = db.value(str, "SELECT current_schema()")
-    name = f"before_restore_{_stamp().lower()}"
+    name = wanted = f"before_restore_{_stamp().lower()}"
+    for number in itertools.count(2):
+        if not db.value(int, "SELECT 1 FROM pg_namespace WHERE nspname = $1", name):
+            break
+        name = f"{wanted}_{number}"
     connection.execute(f'CREATE SCHEMA "{name}"'.encode())
     for kind, question in _MOVED:
         for one in db.column(str, question, here):

@@ -119,12 +119,12 @@ async def filled(database: Database) -> Principal:
     return me
 
 
-async def with_files(database: Database, folder: Path) -> LocalBlobs:
-    """Add FILES to a database, with blobs that it names."""
+async def with_files(database: Database, folder: Path, *, repeat: int = 5_000) -> LocalBlobs:
+    """Add FILES to a database, with blobs that it names; the largest has 256 bytes so many times."""
     await engines.create(database, FILES)
     blobs = LocalBlobs(folder)
     blobs.prepare()
-    hashes = [await _put(blobs, data) for data in (b"", b"one", bytes(range(256)) * 5_000)]
+    hashes = [await _put(blobs, data) for data in (b"", b"one", bytes(range(256)) * repeat)]
 
     def change(tx: Tx) -> None:
         tx.run("INSERT INTO schema_migrations (number, name, applied_at) VALUES (9001, 'files', 0)")
