@@ -54,8 +54,7 @@ class Loader(ABC):
                 try:
                     self._insert(table, piece)
                 except self._errors as error:
-                    if _is_full(error):
-                        raise StorageFull("The disk is full. Nothing was changed.") from error
+                    judge_storage(error)
                     raise BadArchive(
                         f"The rows of “{table.name}” in the backup {archive.path} do not fit into this database"
                         f" ({_first_line(error)}). Nothing was changed."
@@ -181,9 +180,12 @@ def _names(table: Table) -> str:
     return ", ".join(f'"{one}"' for one in table.columns)
 
 
-def _is_full(error: Exception) -> bool:
-    """SQLITE_FULL, or PostgreSQL's disk_full."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == 13 or getattr(error, "sqlstate", "") == "53100"
+def judge_storage(error: Exception) -> None:
+    """StorageFull when it is the disk that refused: SQLite's READONLY, IOERR, FULL and CANTOPEN, PostgreSQL's 53100."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (8, 10, 13, 14) or getattr(error, "sqlstate", "") == "53100":
+        raise StorageFull(
+            f"The database cannot be written ({_first_line(error)}): its disk may be full. Nothing was changed."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -97,7 +97,8 @@ async def make(
                 await _write_blobs(written, blobs, guarded)
             return await _on_thread(lambda: _finish(written, file, partial, target, replace=replace), stop)
         finally:
-            file.close()
+            with contextlib.suppress(OSError):  # what a full disk has refused is still to be written
+                file.close()
             partial.unlink(missing_ok=True)
 
 

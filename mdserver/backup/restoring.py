@@ -17,11 +17,11 @@ import msgspec
 from mdserver import clock
 from mdserver.errors import Conflict, StorageFull
 from mdserver.store.blobs import Blobs
-from mdserver.store.db import Reader
+from mdserver.store.db import Reader, Unusable
 from mdserver.store.migrate import Migration, known
 
 from .contents import ALL, Contents, tables_of
-from .loading import PostgresLoader, SQLiteLoader
+from .loading import PostgresLoader, SQLiteLoader, judge_storage
 from .verifying import Report, verify
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def built(
             connection.execute("COMMIT")
             report = _verified(SQLiteReader(connection), archive, contents, tick)
     except Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == 13:
-            raise StorageFull(f"There is no room left in {path.parent.parent}. Nothing was changed.") from error
+        judge_storage(error)
         raise
     _sync(path)
     return report
@@ -124,17 +123,19 @@ def into_sqlite(
     Mismatched when verifying finds something, unless that is accepted. Until the very end the old database stands
     untouched in its place, and then one rename makes the difference.
     """
-    steps = known("sqlite") if migrations is None else migrations
+    known_steps = known("sqlite") if migrations is None else migrations
+    for left in directory.path.glob("restoring-*"):  # of a restore that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with scratch(archive, directory.path, "restoring-") as place:
         fresh = place / DATABASE
-        report = built(archive, fresh, tick=tick, migrations=steps, contents=contents)
+        report = built(archive, fresh, tick=tick, migrations=known_steps, contents=contents)
         if report.mismatches and not accept:
             raise Mismatched(archive, report)
         _add_blobs(archive, blobs)
         aside = _kept_aside(directory)
         fresh.replace(directory.database)
         _sync(directory.path)
-    return _restored(archive, str(directory.path), str(aside) if aside else None, steps, report)
+    return _restored(archive, str(directory.path), str(aside) if aside else None, known_steps, report)
 
 
 def into_postgres(
@@ -155,8 +156,8 @@ def into_postgres(
     from mdserver.store import postgres_connection as pg
     from mdserver.store.postgres import PostgresReader
 
-    steps = known("postgres") if migrations is None else migrations
-    with pg.connect(dsn) as connection:
+    known_steps = known("postgres") if migrations is None else migrations
+    with _refusals(), pg.connect(dsn) as connection:
         connection.execute("SELECT set_config('idle_in_transaction_session_timeout', '0', false)")
         name = None
         with connection.transaction():
@@ -169,18 +170,35 @@ def into_postgres(
                         " --yes to set it aside into a schema of its own."
                     )
                 name = _set_aside(connection, reader, contents)
-            PostgresLoader(connection, steps, contents).load(archive, lambda rows: tick("Restoring", rows))
+            PostgresLoader(connection, known_steps, contents).load(archive, lambda rows: tick("Restoring", rows))
             report = _verified(reader, archive, contents, tick)
             if report.mismatches and not accept:
                 raise Mismatched(archive, report)
             _add_blobs(archive, blobs)
         target = f"the PostgreSQL database {connection.info.dbname}"
-    return _restored(archive, target, name and f"schema {name}", steps, report)
+    return _restored(archive, target, name and f"schema {name}", known_steps, report)
+
+
+def steps(archive: Archive) -> dict[str, int]:
+    """How many steps each stage of restoring has, for a progress bar."""
+    documents = sum(one.rows for one in archive.manifest.tables if one.name == "documents")
+    return {"Restoring": archive.manifest.rows, "Verifying": documents}
 
 
 def has_data(directory: DataDirectory) -> bool:
     """Whether there is a SQLite database that would be set aside."""
     return directory.database.exists()
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        said = str(error).partition("\n")[0].strip()
+        raise Unusable(f"PostgreSQL refuses: {said}. Nothing was changed.") from error
 
 
 def _verified(db: Reader, archive: Archive, contents: Contents, tick: Tick) -> Report:

@@ -25,6 +25,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("token", "Make, list and revoke personal access tokens."),
     "import": ("importing", "Bring a folder or zip archive of Markdown files into a workspace."),
     "export": ("exporting", "Write a workspace's documents to files."),
+    "backup": ("backing_up", "Write everything that the server keeps into one file, while it runs."),
+    "verify-backup": ("verifying", "Restore a backup into a scratch directory, and report whether all of it is right."),
+    "restore": ("restoring", "Put a backup in the place of the server's data, which is kept aside."),
     "openapi": ("openapi", "Print the API's OpenAPI 3.1 document."),
 }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -168,9 +168,9 @@ def pages(run: Run, chore: Chore[Page, Any]) -> Iterator[Any]:
         after = found[-1].id
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, several: str = "") -> str:
     """`1 document`, `2 documents`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or noun + 's'}"
 
 
 def size(count: int) -> str:
@@ -228,3 +228,18 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
         yield bar.update
+
+
+@contextmanager
+def stages(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
+    """A bar for each stage of something long, one after the other: told of the stage and of so many more steps."""
+    with ExitStack() as bar:
+        ticks: dict[str, Callable[[int], None]] = {}
+
+        def tick(stage: str, steps: int) -> None:
+            if stage not in ticks:
+                bar.close()
+                ticks[stage] = bar.enter_context(progress(stage, totals.get(stage, 0)))
+            ticks[stage](steps)
+
+        yield tick

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mdserver import clock, ids
-from mdserver.store.db import Tx
+from mdserver.store.db import Reader, Tx
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -28,12 +28,13 @@ def record(
     obj: str,
     workspace_id: str | None = None,
     **detail: str | int | None,
-) -> None:
-    """Write one entry, in the transaction of what it tells of. `action` reads like `session.start`, `member.role`."""
+) -> str:
+    """Write one entry, in the transaction of what it tells of: → its id. `action` reads like `session.start`."""
+    made = ids.new()
     tx.run(
         "INSERT INTO audit (id, at, actor_id, action, object, workspace_id, address, request_id, detail)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        ids.new(),
+        made,
         clock.now(),
         actor_id,
         action,
@@ -43,3 +44,9 @@ def record(
         origin.request_id,
         msgspec.json.encode(detail).decode(),
     )
+    return made
+
+
+def has(db: Reader, entry: str) -> bool:
+    """Whether there is an entry with this id."""
+    return bool(db.value(int, "SELECT 1 FROM audit WHERE id = $1", entry))

@@ -58,6 +58,9 @@ def test_the_commands() -> None:
         "token revoke",
         "import",
         "export",
+        "backup",
+        "verify-backup",
+        "restore",
         "openapi",
     ]
 
