@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ from .web.log import REQUEST_LOG, RequestLog
 from .web.setup import SETUP, SetupCode
 
 if TYPE_CHECKING:
+    from .backup.schedule import Scheduled
     from .mail import Mailer
 
 log = logging.getLogger("mdserver")
@@ -120,6 +122,7 @@ def create_app(
     app[edge.ORIGINS] = frozenset(server.cors_origins)
     app[edge.STOPPING] = []
     app[health.DATA] = server.data
+    app[health.NOTICES] = {}
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
     app[shelf.SHELF] = shelf.Shelf(database)
@@ -151,7 +154,18 @@ def create_app(
         app[REQUEST_LOG].flush()
         await authenticator.close()  # mails being written and notes of use; before what they need is closed
 
-    app.cleanup_ctx.extend([hashing, mailing, noting])
+    async def backing_up(app: web.Application) -> AsyncIterator[None]:
+        scheduled = _scheduled(config, database)
+        if scheduled is None:
+            yield
+            return
+        app[health.NOTICES]["backup"] = scheduled.state
+        task = asyncio.create_task(scheduled.on_time())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    app.cleanup_ctx.extend([hashing, mailing, noting, backing_up])
     pages.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
@@ -190,6 +204,33 @@ def _mailer(config: Config) -> Mailer | None:
         username=mail.username,
         password=mail.password.reveal(),
         timeout=mail.timeout,
+    )
+
+
+def _scheduled(config: Config, database: Database) -> Scheduled | None:
+    """The backups that the server makes by itself, if it is told to."""
+    if config.backup.schedule is None:
+        return None
+    from .backup import snapshot
+    from .backup.schedule import Scheduled
+    from .model import audit
+    from .store.blobs_local import LocalBlobs
+
+    directory = DataDirectory(config.server.data)
+    url = config.database.url.reveal()
+
+    async def note(target: Path) -> None:
+        await database.write(
+            lambda tx: audit.record(tx, audit.SCHEDULE, "server.backup", actor_id=None, obj=str(target))
+        )
+
+    return Scheduled(
+        taking=partial(snapshot.of_postgres, url) if url else partial(snapshot.of_sqlite, directory.database),
+        folder=Path(config.backup.directory).absolute() if config.backup.directory else directory.backups,
+        schedule=config.backup.schedule,
+        keep=config.backup.keep,
+        blobs=LocalBlobs(directory.blobs),
+        note=note,
     )
 
 

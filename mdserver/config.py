@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from msgspec import Struct
 
-from .config_sections import Accounts, Config, Database, Limits, Log, Mail, Rates, Server
+from .config_sections import Accounts, Backup, Config, Database, Limits, Log, Mail, Rates, Server
 from .config_values import (
     BY_TYPE,
     DAY,
@@ -23,9 +23,11 @@ from .config_values import (
     MIB,
     MINUTE,
     Address,
+    Keep,
     Kind,
     Network,
     Rate,
+    Schedule,
     Secret,
     choice,
     duration,
@@ -40,9 +42,11 @@ __all__ = [
     "MINUTE",
     "Accounts",
     "Address",
+    "Backup",
     "Config",
     "ConfigError",
     "Database",
+    "Keep",
     "Key",
     "Limits",
     "Log",
@@ -51,6 +55,7 @@ __all__ = [
     "Network",
     "Rate",
     "Rates",
+    "Schedule",
     "Secret",
     "Server",
     "describe",

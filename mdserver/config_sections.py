@@ -11,8 +11,10 @@ from .config_values import (
     BASE_PATH,
     DAY,
     DSN,
+    FOLDER,
     GIB,
     HOUR,
+    KEEP,
     KIB,
     MAILBOX,
     MIB,
@@ -20,10 +22,13 @@ from .config_values import (
     NETWORKS,
     ORIGINS,
     RATE,
+    SCHEDULE,
     URL,
     Address,
+    Keep,
     Network,
     Rate,
+    Schedule,
     Secret,
     duration,
     integer,
@@ -142,6 +147,20 @@ class Mail(Struct, frozen=True, kw_only=True):
     timeout: Annotated[int, "How long the SMTP server may take to answer.", duration(1, 10 * MINUTE)] = 10
 
 
+class Backup(Struct, frozen=True, kw_only=True):
+    """Backups that the server makes by itself, as “mdserver backup” does."""
+
+    directory: Annotated[
+        str, "Where they go, a directory for this server alone; empty: backups in the data directory.", FOLDER
+    ] = ""
+    schedule: Annotated[
+        Schedule | None, 'When: "off", "daily 03:30" by the server\'s clock, or how often, such as "6 h".', SCHEDULE
+    ] = None
+    keep: Annotated[Keep, "How many: the newest so many, or the newest of so many days, weeks and months.", KEEP] = (
+        Keep(daily=7, weekly=4, monthly=12)
+    )
+
+
 class Config(Struct, frozen=True, kw_only=True):
     server: Server = Server()
     database: Database = Database()
@@ -150,3 +169,4 @@ class Config(Struct, frozen=True, kw_only=True):
     rates: Rates = Rates()
     accounts: Accounts = Accounts()
     mail: Mail = Mail()
+    backup: Backup = Backup()

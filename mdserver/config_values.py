@@ -58,6 +58,22 @@ class Rate(Struct, frozen=True):
     seconds: int
 
 
+class Schedule(Struct, frozen=True):
+    """Daily at a `minute` of the local day, or (None) each time so many `seconds` have passed."""
+
+    minute: int | None = None
+    seconds: int = 0
+
+
+class Keep(Struct, frozen=True):
+    """How many are kept: the newest so many, and the newest of so many days, weeks and months."""
+
+    last: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+
+
 # How values are read and written
 
 
@@ -217,6 +233,37 @@ def _rate_text(rate: Rate | None) -> str:
     return f'"{rate.amount}/{re.sub("^1 | ", "", _spelt(rate.seconds, _TIMES))}"' if rate else '"off"'
 
 
+def _schedule(value: Any) -> Schedule | None:
+    if value == "off":
+        return None
+    if isinstance(value, str) and (found := re.fullmatch(r"daily +([01]?[0-9]|2[0-3]):([0-5][0-9])", value.strip())):
+        return Schedule(minute=int(found[1]) * 60 + int(found[2]))
+    return Schedule(seconds=_quantity(value, _TIMES, 10 * MINUTE, 31 * DAY))
+
+
+def _schedule_text(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return '"off"'
+    if schedule.minute is None:
+        return f'"{_spelt(schedule.seconds, _TIMES)}"'
+    return f'"daily {schedule.minute // 60:02d}:{schedule.minute % 60:02d}"'
+
+
+def _keep(value: Any) -> Keep:
+    if not isinstance(value, str):
+        return Keep(last=_within(value, 1, 1000))
+    counts: dict[str, int] = {}
+    for part in value.split(","):
+        count, period = _matched(r"([0-9]{1,4}) +(last|daily|weekly|monthly)", part.strip())
+        counts[period] = _within(int(count) if period not in counts else None, 1, 1000)
+    return Keep(**counts)
+
+
+def _keep_text(keep: Keep) -> str:
+    counts = {name: getattr(keep, name) for name in ("last", "daily", "weekly", "monthly")}
+    return '"' + ", ".join(f"{count} {name}" for name, count in counts.items() if count) + '"'
+
+
 def _dsn(value: Any) -> Secret:
     if _text(value) and not value.startswith(("postgresql://", "postgres://")):
         raise ValueError
@@ -245,5 +292,13 @@ BASE_PATH = Kind('a path such as "/notes"', _base_path)
 NETWORKS = _list('IP addresses and networks, such as "10.0.0.0/8"', lambda value: ipaddress.ip_network(_text(value)))
 ORIGINS = _list('origins, such as "https://app.example.org"', _origin)
 RATE = Kind('a rate such as "120/min" or "10/15min", or "off"', _rate, str, _rate_text)
+SCHEDULE = Kind(
+    '"off", a time such as "daily 03:30", or how often, such as "6 h" (from 10 min to 31 days)',
+    _schedule,
+    str,
+    _schedule_text,
+)
+KEEP = Kind('a number, or counts such as "7 daily, 4 weekly, 12 monthly"', _keep, _int_or_text, _keep_text)
+FOLDER = Kind("a path, or empty", lambda value: str(_path(value)) if _checked(value, str) else "")
 DSN = Kind("a postgresql:// URL, or empty", _dsn, str, lambda _: '""')
 MAILBOX = Kind('a mail address such as "mdserver <notes@example.org>"', _mailbox)

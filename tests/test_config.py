@@ -20,7 +20,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdserver import config
-from mdserver.config import DAY, GIB, HOUR, KIB, MIB, MINUTE, Address, Config, ConfigError, Rate, Secret, load
+from mdserver.config import (
+    DAY,
+    GIB,
+    HOUR,
+    KIB,
+    MIB,
+    MINUTE,
+    Address,
+    Config,
+    ConfigError,
+    Keep,
+    Rate,
+    Schedule,
+    Secret,
+    load,
+)
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 SESAME = "open sesame"
@@ -203,6 +218,13 @@ def test_the_address_people_use() -> None:
         ("rates.writes", "10/15min", Rate(10, 15 * MINUTE)),
         ("rates.writes", 0, None),
         ("rates.writes", "off", None),
+        ("backup.schedule", "off", None),
+        ("backup.schedule", "daily 3:30", Schedule(minute=210)),
+        ("backup.schedule", "6h", Schedule(seconds=6 * HOUR)),
+        ("backup.keep", 3, Keep(last=3)),
+        ("backup.keep", "1 last, 2 monthly,3  weekly", Keep(last=1, monthly=2, weekly=3)),
+        ("backup.directory", "", ""),
+        ("backup.directory", "/mnt/my backups", "/mnt/my backups"),
         ("database.url", "postgresql:///notes", Secret("postgresql:///notes")),
         ("mail.sender", "me@nas", "me@nas"),
         ("mail.sender", "Our notes <notes@example.org>", "Our notes <notes@example.org>"),
@@ -231,6 +253,9 @@ REFUSED: dict[str, list[object]] = {
     "rates.enabled": ["true", 1, 0],
     "log.level": ["INFO", "", 1, [], {"a": 1}],
     "database.url": ["mysql://a", "postgresql://a\n", 1],
+    "backup.schedule": ["daily", "daily 24:00", "daily 3:60", "hourly", "5 min", "32 days", "3:30", "", 0, True, []],
+    "backup.keep": [0, 1001, "", "3", "daily", "0 daily", "7 days", "1 daily, 2 daily", "7 daily,", 1.5, True, []],
+    "backup.directory": ["a\0b", 1, []],
     "mail.sender": ["me", "a@b c@d", "A <a@b", "a@b\nBcc: c@d", "<a@b> x", 1],
     "mail.username": ["a\nb", "\x7f", 1, True, [], {"a": 1}],
 }

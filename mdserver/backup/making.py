@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -68,20 +69,26 @@ async def make(
     judge: Callable[[Reader], object] = lambda db: None,
     begin: Callable[[int], object] = lambda total: None,
     tick: Tick = lambda done: None,
+    pace: float = 0.0,
 ) -> Made:
     """Write a backup of the present moment to `target`, which only its owner may read.
 
     `judge` sees the snapshot first and may refuse it; `begin` hears about how many bytes there are, and `tick` of so
-    many of them; all three are called on a thread. Conflict when there is something at the target and it is not to be
-    replaced, StorageFull when the disk is full, Invalid when the file system refuses.
+    many of them; all three are called on a thread. After each piece it rests `pace` times as long as the piece took.
+    Conflict when there is something at the target and it is not to be replaced, StorageFull when the disk is full,
+    Invalid when the file system refuses.
     """
     partial = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
     stop = threading.Event()
 
+    rested = time.perf_counter()
+
     def guarded(done: int) -> None:
-        if stop.is_set():
-            raise _Stopped
+        nonlocal rested
         tick(done)
+        if stop.wait(pace * (time.perf_counter() - rested)):
+            raise _Stopped
+        rested = time.perf_counter()
 
     def first() -> _Written:
         with taking() as snapshot:
@@ -139,7 +146,7 @@ async def _write_blobs(written: _Written, blobs: Blobs, tick: Tick) -> None:
         try:
             async for chunk in blobs.read(name):
                 await asyncio.to_thread(blob.write, chunk)
-                tick(len(chunk))
+                await asyncio.to_thread(tick, len(chunk))
         except FileNotFoundError:  # deleted since it was found
             pass
         blob.close()

@@ -16,6 +16,7 @@ class Origin(msgspec.Struct, frozen=True):
     device: str = ""
 
 
+SCHEDULE = Origin(address="local", request_id="schedule", device="mdserver")
 COMMAND_LINE = Origin(address="local", request_id="cli", device="mdserver command line")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,9 @@ from .edge import STOPPING
 DATA: web.AppKey[Path] = web.AppKey("data", Path)
 """The data directory, where there is one to look after."""
 
+NOTICES: web.AppKey[dict[str, Callable[[], str]]] = web.AppKey("notices", dict)
+"""What is told beside the checks, and makes nobody think that the server cannot work: name → how it stands."""
+
 LEAST_FREE = 64 << 20
 PATIENCE = 2.0
 
@@ -33,7 +37,10 @@ class Alive(msgspec.Struct):
 
 
 class Ready(msgspec.Struct):
-    """Each check by name; on 503 the problem holds the same `checks`, with a sentence in place of each failed `ok`."""
+    """Each check by name; on 503 the problem holds the same `checks`, with a sentence in place of each failed `ok`.
+
+    `backup` tells of scheduled backups, where there are any; one that failed is no reason for 503.
+    """
 
     status: Literal["ready"]
     checks: dict[str, str]
@@ -59,6 +66,7 @@ async def readyz(request: web.Request) -> Ready:
         "process": "stopping" if True in request.app[STOPPING] else "ok",
     }
     failed = [name for name, state in checks.items() if state != "ok"]
+    checks |= {name: state() for name, state in request.app.get(NOTICES, {}).items()}
     if failed:
         raise Busy(f"Not ready: {', '.join(failed)}.", retry_after=5, checks=checks)
     return Ready("ready", checks)

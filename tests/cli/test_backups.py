@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mdserver.store.db import Engine
 from tests import engines
 from tests.backup.damage import changed
 
-from .homes import PATIENCE, Home
+from .homes import PATIENCE, Home, Serving
 from .test_terminal import terminal
 from .trees import NASTY, harvest, plant
 
@@ -344,3 +345,42 @@ def test_on_a_terminal(lite: Home, tmp_path: Path) -> None:
     with terminal(lite, "backup", str(tmp_path / "b.tar")) as seen:
         seen.expect("Backing up")
         assert seen.end() == 0
+
+
+def told(server: Serving, beginning: str) -> str:
+    """What /readyz says of backups, once it begins so."""
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up:
+        answer = server.ask("GET", "/readyz")
+        assert answer.status == 200
+        state = str(answer.body["checks"]["backup"])
+        if state.startswith(beginning):
+            return state
+        time.sleep(0.05)
+    raise AssertionError(f"never {beginning!r}, last {state!r}")
+
+
+def test_the_server_makes_them_by_itself(furnished: Home) -> None:
+    furnished.environment |= {"MDSERVER_BACKUP__SCHEDULE": "daily 03:30", "MDSERVER_LOG__REQUESTS": "none"}
+    with furnished.serving() as server:
+        told(server, "made at 20")
+        (name,) = (one for one in listed(furnished.data / "backups") if one.endswith(".tar"))
+        assert re.fullmatch(r"mdserver-scheduled-20[0-9]{6}T[0-9]{6}Z\.tar", name)
+        assert furnished.json("verify-backup", str(furnished.data / "backups" / name))["report"]["mismatches"] == 0
+    with furnished.serving() as server:  # which knows of it
+        told(server, "made at 20")
+        assert listed(furnished.data / "backups").count(name) == 1
+
+
+def test_one_that_fails_is_told(lite: Home, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lite.environment |= {
+        "MDSERVER_BACKUP__SCHEDULE": "6 h",
+        "MDSERVER_BACKUP__DIRECTORY": str(tmp_path / "file" / "x"),
+        "MDSERVER_LOG__REQUESTS": "none",
+    }
+    with lite.serving() as server:
+        assert "Not a directory" in told(server, "failed at 20")
+        status, errors = server.stop()
+    assert status == 0
+    assert "the scheduled backup failed" in errors

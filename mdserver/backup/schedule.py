@@ -1,0 +1,166 @@
+"""Backups that the server makes by itself: when one is due, which of them are kept, and making one in its own time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mdserver import clock
+from mdserver.config_values import Keep, Schedule
+from mdserver.errors import Problem
+from mdserver.store.blobs import Blobs
+from mdserver.store.db import Unusable
+
+from .making import Made, dated, make
+from .snapshot import Taking
+
+log = logging.getLogger("mdserver.backup")
+
+PREFIX = "mdserver-scheduled"
+RETRY = 15 * clock.MINUTE
+"""How long after one that failed the next is tried."""
+PACE = 1.0
+"""How many times the time that a piece took is left to the requests after it: nobody waits for this backup."""
+
+LOOK_SECONDS = 20.0
+FAILURES = (Problem, Unusable, OSError)
+
+_NAME = re.compile(rf"{PREFIX}-([0-9]{{8}}T[0-9]{{6}})Z\.tar")
+_PARTIAL = re.compile(rf"\.{PREFIX}-[0-9]{{8}}T[0-9]{{6}}Z\.tar\.[0-9a-f]{{8}}\.partial")
+
+
+@dataclass(slots=True)
+class Scheduled:
+    """What a timetable needs: `is_due`, `run`, and what became of it. `note` is told of each before it begins."""
+
+    taking: Taking
+    folder: Path
+    schedule: Schedule
+    keep: Keep
+    blobs: Blobs | None = None
+    note: Callable[[Path], Awaitable[object]] | None = None
+    made_at: int | None = field(default=None, init=False)
+    failed_at: int | None = field(default=None, init=False)
+    failure: str = field(default="", init=False)
+
+    async def is_due(self) -> bool:
+        """Whether one should be made now."""
+        try:
+            made = list(await asyncio.to_thread(made_in, self.folder))
+        except OSError:  # then making one fails, too, and tells why
+            made = []
+        self.made_at = max(made, default=None)
+        return due(self.schedule, made=made, failed_at=self.failed_at, now=clock.now())
+
+    async def run(self) -> Made:
+        """Make one, then remove those that are not kept; a failure is logged, remembered and raised."""
+        try:
+            made = await self._made()
+        except FAILURES as error:
+            self.failed_at, self.failure = clock.now(), str(error)
+            log.error("the scheduled backup failed: %s", error)
+            raise
+        self.made_at, self.failed_at, self.failure = clock.parse(made.created_at), None, ""
+        if made.missing:
+            log.error("the scheduled backup lacks %d files, the first: %s", len(made.missing), made.missing[0])
+        log.info("the scheduled backup %s has %d bytes", made.path, made.size)
+        return made
+
+    def state(self) -> str:
+        """For people: when one was made last, or why not."""
+        if self.failed_at is not None:
+            return f"failed at {clock.rfc3339(self.failed_at)}: {self.failure}"
+        return f"made at {clock.rfc3339(self.made_at)}" if self.made_at is not None else "none was made yet"
+
+    async def on_time(self) -> None:
+        """Make each when it is due, until cancelled."""
+        while True:
+            with contextlib.suppress(*FAILURES):
+                if await self.is_due():
+                    await self.run()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _made(self) -> Made:
+        target = await asyncio.to_thread(self._prepared)
+        if self.note is not None:
+            await self.note(target)
+        made = await make(self.taking, target, blobs=self.blobs, pace=PACE)
+        await asyncio.to_thread(prune, self.folder, self.keep)
+        return made
+
+    def _prepared(self) -> Path:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in self.folder.iterdir():  # of one that was killed: they are made one after the other
+            if _PARTIAL.fullmatch(one.name):
+                one.unlink(missing_ok=True)
+        return dated(self.folder, PREFIX, clock.now())
+
+
+def made_in(folder: Path) -> dict[int, Path]:
+    """The scheduled backups in a directory by the time in their names; no other file is looked at, ever."""
+    try:
+        found = [(one, matched) for one in folder.iterdir() if (matched := _NAME.fullmatch(one.name))]
+    except FileNotFoundError:
+        return {}
+    made = {}
+    for path, matched in found:
+        try:
+            moment = datetime.strptime(matched[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        made[clock.parse(moment.isoformat())] = path
+    return made
+
+
+def due(schedule: Schedule, *, made: list[int], failed_at: int | None, now: int) -> bool:
+    """Whether a backup should be made now; when there is none yet, it should. Those from the future do not count."""
+    if failed_at is not None and 0 <= now - failed_at < RETRY:
+        return False
+    past = [moment for moment in made if moment <= now]
+    if not past:
+        return True
+    last = max(past)
+    if schedule.minute is None:
+        return now - last >= schedule.seconds * clock.SECOND
+    return last < _latest(schedule.minute, now)
+
+
+def prune(folder: Path, keep: Keep) -> list[Path]:
+    """Remove the scheduled backups that are not kept: → those."""
+    made = made_in(folder)
+    gone = [made[moment] for moment in sorted(surplus(list(made), keep, now=clock.now()))]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return gone
+
+
+def surplus(made: list[int], keep: Keep, *, now: int) -> set[int]:
+    """Those that need not be kept: neither among the newest, nor the newest of a day, week or month that counts.
+
+    The very newest is always kept, and one whose time is still to come is not judged.
+    """
+    past = sorted((moment for moment in made if moment <= now), reverse=True)
+    kept = set(past[: max(1, keep.last)])
+    for count, period in ((keep.daily, "%Y-%m-%d"), (keep.weekly, "%G-%V"), (keep.monthly, "%Y-%m")):
+        newest: dict[str, int] = {}
+        for moment in past:
+            newest.setdefault(time.strftime(period, time.localtime(moment / 1000)), moment)
+        kept.update(list(newest.values())[:count])
+    return set(past) - kept
+
+
+def _latest(minute: int, now: int) -> int:
+    """The last time that the server's clock on the wall showed this minute of the day."""
+    today = time.localtime(now / 1000)
+    for day in (today.tm_mday, today.tm_mday - 1):
+        moment = int(time.mktime((today.tm_year, today.tm_mon, day, minute // 60, minute % 60, 0, 0, 0, -1))) * 1000
+        if moment <= now:
+            break
+    return moment

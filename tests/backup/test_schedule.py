@@ -1,0 +1,196 @@
+"""Backups by the clock: when one is due, which are kept, whose files are left alone, and what a failure says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdserver import clock
+from mdserver.backup import schedule
+from mdserver.backup.reading import Archive
+from mdserver.backup.schedule import Scheduled, due, made_in, prune, surplus
+from mdserver.backup.snapshot import Snapshot
+from mdserver.config import Keep, Schedule
+from mdserver.store.db import Database
+from mdserver.store.sqlite import SQLite
+from tests import engines
+from tests.conftest import Clock
+
+from .worlds import filled, taking
+
+DAILY = Schedule(minute=3 * 60 + 30)
+
+
+@pytest.fixture
+def berlin() -> Iterator[None]:
+    """A place whose clocks are changed twice a year."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Europe/Berlin"
+    time.tzset()
+    yield
+    if before is None:
+        del os.environ["TZ"]
+    else:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+def at(text: str) -> int:
+    return clock.parse(text)
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("made", "now", "wanted"),
+    [
+        (None, "2026-01-31T12:00:00+01:00", True),
+        ("2026-01-31T03:31:00+01:00", "2026-01-31T12:00:00+01:00", False),
+        ("2026-01-31T03:29:59+01:00", "2026-01-31T12:00:00+01:00", True),
+        ("2026-01-30T12:00:00+01:00", "2026-01-31T03:29:59+01:00", False),
+        ("2026-01-30T12:00:00+01:00", "2026-01-31T03:30:00+01:00", True),
+        ("2026-01-30T03:30:10+01:00", "2026-01-31T03:29:59+01:00", False),
+        ("2025-12-31T03:30:10+01:00", "2026-01-01T03:30:00+01:00", True),
+        ("2026-03-28T03:30:10+01:00", "2026-03-29T03:29:00+02:00", False),  # the clock goes forward at 02:00
+        ("2026-03-28T03:30:10+01:00", "2026-03-29T03:30:00+02:00", True),
+        ("2026-10-25T03:30:10+01:00", "2026-10-25T23:00:00+01:00", False),  # and back at 03:00
+        ("2027-01-31T03:30:10+01:00", "2026-01-31T12:00:00+01:00", True),  # made when the clock was a year ahead
+    ],
+)
+def test_daily(made: str | None, now: str, wanted: bool) -> None:
+    assert due(DAILY, made=[at(made)] if made else [], failed_at=None, now=at(now)) is wanted
+
+
+def test_by_interval_and_after_a_failure() -> None:
+    now = at("2026-01-31T12:00:00Z")
+    often = Schedule(seconds=3600)
+    assert due(often, made=[], failed_at=None, now=now)
+    assert due(often, made=[now - clock.HOUR, now - 9 * clock.HOUR], failed_at=None, now=now)
+    assert not due(often, made=[now - clock.HOUR + 1], failed_at=None, now=now)
+    assert not due(often, made=[], failed_at=now - schedule.RETRY + 1, now=now)
+    assert due(often, made=[], failed_at=now - schedule.RETRY, now=now)
+    assert due(often, made=[], failed_at=now + clock.DAY, now=now)  # failed when the clock was ahead
+
+
+def test_what_is_kept() -> None:
+    now = at("2026-01-31T12:00:00Z")
+    days = [now - number * clock.DAY for number in range(400)]
+    assert surplus(days, Keep(last=3), now=now) == set(days[3:])
+    assert surplus(days, Keep(daily=7), now=now) == set(days[7:])
+    twice = [moment - half for moment in days[:4] for half in (0, clock.HOUR)]
+    assert surplus(twice, Keep(daily=2), now=now) == set(twice) - {twice[0], twice[2]}
+    kept = set(days) - surplus(days, Keep(daily=7, weekly=4, monthly=12), now=now)
+    assert len(kept) == 7 + 2 + 11  # two of the weeks and one of the months are among the days
+    assert surplus([now + 1, now], Keep(last=1), now=now) == set()
+    assert surplus([], Keep(last=1), now=now) == set()
+
+
+@given(
+    st.lists(st.integers(0, 4 * 365 * 24), max_size=60, unique=True),
+    st.builds(
+        Keep, last=st.integers(0, 5), daily=st.integers(0, 9), weekly=st.integers(0, 9), monthly=st.integers(0, 9)
+    ),
+)
+def test_the_newest_is_kept_and_no_more_than_was_said(hours: list[int], keep: Keep) -> None:
+    made = [one * clock.HOUR for one in hours]
+    gone = surplus(made, keep, now=5 * 366 * clock.DAY)
+    kept = set(made) - gone
+    assert gone <= set(made)
+    if made:
+        assert max(made) in kept
+    assert len(kept) <= max(1, keep.last) + keep.daily + keep.weekly + keep.monthly
+    assert surplus(list(kept), keep, now=5 * 366 * clock.DAY) == set()
+
+
+def scheduled(database: Database, folder: Path, *, keep: int = 2) -> Scheduled:
+    return Scheduled(taking(database), folder, Schedule(seconds=3600), Keep(last=keep))
+
+
+async def test_made_in_time_and_only_its_own_are_removed(database: Database, tmp_path: Path, frozen: Clock) -> None:
+    await filled(database)
+    folder = tmp_path / "backups"
+    mine = scheduled(database, folder)
+    assert await mine.is_due()
+    assert mine.state() == "none was made yet"
+    await mine.run()
+    assert not await mine.is_due()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    others = [
+        "mdserver-backup-20200101T000000Z.tar",
+        "before-upgrade-from-schema-0001-20200101T000000.sqlite3",
+        "mdserver-scheduled-20200101T000000Z.tar.old",
+        "x-mdserver-scheduled-20200101T000000Z.tar",
+        "mdserver-scheduled-20209901T000000Z.tar",
+        ".mdserver-scheduled-20200101T000000Z.tar.partial",
+    ]
+    for one in others:
+        (folder / one).write_text("somebody else's")
+    (folder / ".mdserver-scheduled-20200101T000000Z.tar.01234567.partial").write_text("left by one that was killed")
+    for _ in range(3):
+        frozen.forward(clock.HOUR)
+        assert await mine.is_due()
+        await mine.run()
+    assert mine.state() == "made at 2026-01-31T15:00:00.000Z"
+    kept = ["mdserver-scheduled-20260131T140000Z.tar", "mdserver-scheduled-20260131T150000Z.tar"]
+    assert sorted(os.listdir(folder)) == sorted([*others, *kept])
+    assert prune(folder, Keep(last=1)) == [folder / kept[0]]
+    with contextlib.closing(await asyncio.to_thread(Archive, folder / kept[1])) as archive:
+        assert archive.header.created_at == "2026-01-31T15:00:00.000Z"
+
+
+async def test_a_failure_is_loud_and_the_old_ones_stay(
+    database: Database, tmp_path: Path, frozen: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "backups"
+    mine = scheduled(database, folder, keep=1)
+    await mine.run()
+    frozen.forward(2 * clock.HOUR)
+    mine.blobs = None
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("not a directory")
+    with pytest.raises(OSError, match="File exists"):
+        await mine.run()
+    assert mine.state().startswith("failed at 2026-01-31T14:00:00.000Z: ")
+    assert [one.levelno for one in caplog.records if one.name == "mdserver.backup"][-1] == logging.ERROR
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    assert len(made_in(folder)) == 1
+    assert not await mine.is_due()
+    frozen.forward(schedule.RETRY)
+    assert await mine.is_due()
+    await mine.run()
+    assert mine.state() == "made at 2026-01-31T14:15:00.000Z"
+    assert len(made_in(folder)) == 1
+
+
+async def test_it_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """In the midst of a piece, without leaving anything."""
+    async with engines.fresh("sqlite") as database:
+        assert isinstance(database, SQLite)
+        await filled(database)
+        mine = scheduled(database, tmp_path)
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        inner = mine.taking
+
+        @contextlib.contextmanager
+        def slow() -> Iterator[Snapshot]:
+            with inner() as taken:
+                loop.call_soon_threadsafe(begun.set)
+                yield taken
+
+        mine.taking = slow
+        task = asyncio.create_task(mine.on_time())
+        await begun.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert [one for one in os.listdir(tmp_path) if one.endswith(".partial")] == []
