@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import load, machine
+from . import backup, load, machine
 from .corpus import texts
 from .load import Load
 from .report import OURS, SMALL, Record, disturbance, table
@@ -30,6 +30,7 @@ from .servers import Bare, MDServer, PocketBase, Running, Server, Work
 # What is measured when: each kind of work on all servers before the next kind.
 ORDER = ("hello", "304", "read", "list", "create")
 CHOICES = ("read", "304", "list", "create", "start", "memory", "growth")
+BACKUP = "backup"
 FEW = 1000
 SETTLING = 1.0
 
@@ -46,6 +47,9 @@ class Subject:
 
 def main() -> int:
     options = _options()
+    if options.only == [BACKUP]:  # takes minutes, and compares with nobody
+        print(backup.measure(options.megabytes, _say))
+        return 0
     cores = machine.cores()
     server_core, own_core = cores or (None, None)
     only = frozenset(options.only or CHOICES)
@@ -80,7 +84,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts [3]")
     parser.add_argument("--documents", type=int, default=10_000, help="documents in each server [10000]")
     parser.add_argument("--connections", type=int, default=32, help="clients at once [32]")
-    parser.add_argument("--only", nargs="+", choices=CHOICES, metavar="WORK", help=f"only some of {', '.join(CHOICES)}")
+    only = f"only some of {', '.join(CHOICES)}; or {BACKUP}, alone"
+    parser.add_argument("--only", nargs="+", choices=(*CHOICES, BACKUP), metavar="WORK", help=only)
+    parser.add_argument("--megabytes", type=int, default=1000, help=f"size of the database for {BACKUP} [1000]")
     parser.add_argument("--without-peers", action="store_true", help="leave PocketBase out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every record there, one JSON object a line")
     return parser.parse_args()
