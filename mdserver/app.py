@@ -21,6 +21,7 @@ from .model.updates import Door
 from .store.datadir import DataDirectory
 from .store.db import Database
 from .store.migrate import Migration, migrate_postgres, migrate_sqlite
+from .supervisor import Supervisor
 from .web import (
     api,
     auth,
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from .mail import Mailer
 
 log = logging.getLogger("mdserver")
+
+CLOSING_SECONDS = 5
+"""Beyond server.shutdown_seconds: time for the database to finish what is queued."""
 
 ROUTES = (
     auth.routes,
@@ -247,7 +251,12 @@ def _warm() -> None:
 
 
 async def run_app(
-    app: web.Application, sites: Callable[[web.AppRunner], list[web.BaseSite]], config: Config, stop: asyncio.Event
+    app: web.Application,
+    sites: Callable[[web.AppRunner], list[web.BaseSite]],
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    supervisor: Supervisor,
 ) -> None:
     """Serve until `stop` is set, then finish what is under way and close everything within the configured time."""
     runner = web.AppRunner(
@@ -265,8 +274,10 @@ async def run_app(
             await site.start()
         asyncio.get_running_loop().run_in_executor(None, _warm)
         log.info("mdserver %s is listening on %s", __version__, app[api.PUBLIC_URL] + app[api.BASE_PATH])
+        supervisor.ready()
         await stop.wait()
         app[edge.STOPPING].append(True)
+        supervisor.stopping(config.server.shutdown_seconds + CLOSING_SECONDS)
         log.info("stopping: no new requests, those under way are finished")
     finally:
         try:

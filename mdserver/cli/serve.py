@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import faulthandler
 import gc
 import json
 import logging
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mdserver.config import Address, Config
     from mdserver.store.datadir import DataDirectory
     from mdserver.store.db import Database
+    from mdserver.supervisor import Supervisor
     from mdserver.web.setup import SetupCode
 
 log = logging.getLogger("mdserver")
@@ -58,16 +60,24 @@ def command(settings: Settings, listen: str | None) -> None:
     with authorities.deferred():
         from mdserver.app import wants_json
     from mdserver.store.datadir import DataDirectory
+    from mdserver.supervisor import Supervisor
 
     config = settings.load(server__listen=listen)
     os.umask(0o077)
     logs.set_up(level=config.log.level, as_json=wants_json(config))
     directory = DataDirectory(config.server.data)
     directory.prepare()
+    supervisor = Supervisor.named(os.environ)
+    if supervisor.watches:
+        faulthandler.enable()  # it ends a stuck server with SIGABRT: say where it was stuck
     _lock(directory)
     try:
-        with bound(config.server.listen) as sockets, asyncio.Runner(loop_factory=_loop_factory(config)) as runner:
-            runner.run(_serve(settings, config, directory, sockets))
+        with (
+            contextlib.closing(supervisor),
+            bound(config.server.listen) as sockets,
+            asyncio.Runner(loop_factory=_loop_factory(config)) as runner,
+        ):
+            runner.run(_serve(settings, config, directory, sockets, supervisor))
     finally:
         directory.unlock()
 
@@ -148,7 +158,13 @@ def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop] | N
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, config: Config, directory: DataDirectory, sockets: list[socket.socket]) -> None:
+async def _serve(
+    settings: Settings,
+    config: Config,
+    directory: DataDirectory,
+    sockets: list[socket.socket],
+    supervisor: Supervisor,
+) -> None:
     from aiohttp import web
 
     from mdserver.app import create_app, open_database, run_app
@@ -169,7 +185,13 @@ async def _serve(settings: Settings, config: Config, directory: DataDirectory, s
         async with listening(_house(config, app, url), control):
             directory.tell(Running(pid=os.getpid(), control=str(control), address=url))
             _greet(settings, url, setup, directory)
-            await run_app(app, lambda runner: [web.SockSite(runner, one) for one in sockets], config, stop)
+            await run_app(
+                app,
+                lambda runner: [web.SockSite(runner, one) for one in sockets],
+                config,
+                stop,
+                supervisor=supervisor,
+            )
     finally:
         await database.close()
         directory.setup_code.unlink(missing_ok=True)

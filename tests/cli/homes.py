@@ -29,6 +29,8 @@ class Home:
 
     def __init__(self, data: Path, *, database_url: str = "") -> None:
         self.data = data
+        self.words = [sys.executable, "-m", "mdserver"]
+        """How the program is called when it is a process of its own."""
         self.environment = {"MDSERVER_DATA": str(data), "MDSERVER_ACCOUNTS__PASSWORD_HASHING": "small"}
         if database_url:
             self.environment["MDSERVER_DATABASE__URL"] = database_url
@@ -67,7 +69,7 @@ class Home:
     def program(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command as a program of its own."""
         return subprocess.run(
-            [sys.executable, "-m", "mdserver", *arguments],
+            [*self.words, *arguments],
             env=self._whole_environment(),
             input=stdin,
             capture_output=True,
@@ -80,7 +82,7 @@ class Home:
     def serving(self, *options: str) -> Iterator[Serving]:
         """A server of its own process on a free port; it is stopped as a service manager would, if it still runs."""
         with subprocess.Popen(
-            [sys.executable, "-m", "mdserver", "--json", "serve", "--listen", "127.0.0.1:0", *options],
+            [*self.words, "--json", "serve", "--listen", "127.0.0.1:0", *options],
             env=self._whole_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
