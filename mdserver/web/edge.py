@@ -16,7 +16,7 @@ from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, TooLarge
 
 from . import wire
 from .api import BASE_PATH, PUBLIC_URL
-from .limits import PROXIES, RATE, REQUEST_ID
+from .limits import PROXIES, RATE, REQUEST_ID, from_proxy
 from .log import REQUEST_LOG, safe_path
 from .wire import Answer
 
@@ -74,7 +74,7 @@ class Boundary:
         request_id = f"{_run}-{next(_ids):x}"
         if self._proxies:
             given = request.headers.get("X-Request-Id")
-            if given is not None and _REQUEST_ID.fullmatch(given):
+            if given is not None and _REQUEST_ID.fullmatch(given) and from_proxy(request):
                 request_id = given
         request[REQUEST_ID] = request_id
 

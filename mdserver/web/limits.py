@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -83,44 +84,86 @@ class Rates:
         self._arrivals.pop((name, key), None)
 
 
-def address(request: web.Request) -> str:
-    """Whose address a request has for limits: behind a trusted proxy the forwarded one, IPv6 by /64.
+def client(request: web.Request) -> str:
+    """Whose address a request has: behind a trusted proxy the forwarded one.
 
     X-Forwarded-For is read from the right, past every trusted proxy: what a client wrote itself stands further left.
+    Forwarded (RFC 7239) is not read: of two fields that may disagree, a proxy usually keeps only one in order.
     """
     seen = request.remote or ""
-    proxies = request.app[PROXIES]
-    if proxies and _trusted(seen, proxies):
+    if from_proxy(request):
         for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", ())).split(",")):
-            hop = _without_port(hop.strip())
-            if not hop:
+            hop = _plain(hop.strip())
+            if not _is_address(hop):  # no proxy writes that: it, and all that stands left of it, is the client's word
                 break
             seen = hop
-            if not _trusted(hop, proxies):
+            if not _trusted(hop, request.app[PROXIES]):
                 break
+    return seen
+
+
+def address(request: web.Request) -> str:
+    """The client's address for limits: IPv6 by /64, since that is what one customer has."""
+    seen = client(request)
     if ":" in seen:
-        try:
-            return str(ipaddress.IPv6Network((seen.partition("%")[0], 64), strict=False).network_address)
-        except ValueError:
-            return seen[:45]
-    return seen[:45]
+        return str(ipaddress.IPv6Network((seen.partition("%")[0], 64), strict=False).network_address)
+    return seen
 
 
-def _without_port(hop: str) -> str:
-    """`1.2.3.4:5` → `1.2.3.4`, `[::1]:5` → `::1`: some proxies append the port."""
+def from_proxy(request: web.Request) -> bool:
+    """Whether a trusted proxy passed the request on, so that its word about the client counts."""
+    proxies = request.app[PROXIES]
+    return bool(proxies) and _trusted(request.remote or "", proxies)
+
+
+def _plain(hop: str) -> str:
+    """`1.2.3.4:5` and `::ffff:1.2.3.4` → `1.2.3.4`, `[::1]:5` → `::1`: some proxies write them so."""
     if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+        hop = hop[1:].partition("]")[0]
+    elif hop.count(":") == 1:
+        hop = hop.partition(":")[0]
+    return hop[7:] if hop[:7].lower() == "::ffff:" and "." in hop else hop
 
 
 def is_https(request: web.Request) -> bool:
     """Whether the client speaks https, as far as a trusted proxy says."""
     if request.secure:
         return True
-    proxies = request.app[PROXIES]
-    if proxies and _trusted(request.remote or "", proxies):
-        return request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
-    return False
+    if not from_proxy(request):
+        return False
+    told = ",".join(request.headers.getall("X-Forwarded-Proto", ()))  # of several, the nearest proxy's own is the last
+    return told.rpartition(",")[2].strip().lower() == "https"
+
+
+_FORWARDING = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-client-ip")
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+def is_loopback(request: web.Request) -> bool:
+    """Whether the request comes from this machine itself and through no proxy, which would pass strangers on.
+
+    A proxy is told by what it adds, whether it is trusted or not; the Host it was asked for must be this machine, too
+    (a name on the internet that resolves to 127.0.0.1 makes a browser ask).
+    """
+    try:
+        is_local = ipaddress.ip_address((request.remote or "").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+    host = request.headers.get("Host", "")
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) and host != "::1" else host
+    return (
+        is_local
+        and name.lower() in _LOCAL_NAMES
+        and not any(one.lower() in _FORWARDING or one.lower().startswith("x-forwarded") for one in request.headers)
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def _trusted(text: str, proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:

@@ -14,6 +14,7 @@ from mdserver import clock
 from mdserver.logs import redacted
 
 from .api import ME
+from .limits import PROXIES, client
 
 FLUSH_AFTER = 0.05
 """Seconds for which lines are gathered."""
@@ -59,9 +60,9 @@ class RequestLog:
             asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
         principal = request.get(ME)
         user = "-" if principal is None else principal.user_id
-        address = request.remote or "-"
+        address = client(request) if request.app[PROXIES] else request.remote
         self._noted.append(
-            Line(clock.now(), request.method, request.raw_path, status, seconds, user, address, request_id)
+            Line(clock.now(), request.method, request.raw_path, status, seconds, user, address or "-", request_id)
         )
 
     def flush(self) -> None:

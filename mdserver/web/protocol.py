@@ -21,6 +21,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from mdserver.errors import SLUGS
 
+from .api import BASE_PATH, PUBLIC_URL
 from .inline import INLINE, Inline
 from .wire import SLOW_READER
 
@@ -30,9 +31,10 @@ _NO_WRITER: Any = None  # an answer in one block goes past it
 
 
 class _Protocol(web_protocol.RequestHandler):
-    __slots__ = ("inline",)
+    __slots__ = ("inline", "problems")
 
     inline: Inline
+    problems: str
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
@@ -96,7 +98,7 @@ class _Protocol(web_protocol.RequestHandler):
         else:
             log.info("a request that is no valid HTTP was refused with %s", status)
             slug, detail = "malformed", "This is not a valid HTTP request, or its head is too long."
-        body = {"type": f"/problems/{slug}", "title": SLUGS[slug][0], "status": status, "detail": detail}
+        body = {"type": f"{self.problems}/{slug}", "title": SLUGS[slug][0], "status": status, "detail": detail}
         headers = {
             "Content-Type": "application/problem+json",
             "Server": "mdserver",
@@ -108,17 +110,20 @@ class _Protocol(web_protocol.RequestHandler):
 
 class _Server(web.Server):
     inline: Inline
+    problems: str
 
     def __call__(self) -> web_protocol.RequestHandler:
         made = _Protocol(self, loop=self._loop, **self._kwargs)
-        made.inline = self.inline
+        made.inline, made.problems = self.inline, self.problems
         return made
 
 
 def install(server: web.Server, app: web.Application) -> None:
     """Let a server that a runner has made for this application speak so: aiohttp offers no other place for it."""
     server.__class__ = _Server
-    server.inline = app[INLINE]  # type: ignore[attr-defined] # of the class that it has now
+    assert isinstance(server, _Server)
+    server.inline = app[INLINE]
+    server.problems = f"{app[PUBLIC_URL]}{app[BASE_PATH]}/problems"
 
 
 async def expectation(request: web.Request) -> None:
