@@ -21,6 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
+from mdserver.errors import Problem
 from mdserver.model.access import Principal, Role, Scope
 from mdserver.store.db import Database, Reader
 
@@ -118,6 +119,7 @@ class Route:
     asks: bool
     creates: bool
     condition: bool
+    refuses: tuple[type[Problem], ...]
     noun: str
     summary: str
     description: str = ""
@@ -146,12 +148,13 @@ class Routes:
         produces: tuple[str, ...] = ("application/json",),
         creates: bool = False,
         condition: bool = False,
+        refuses: tuple[type[Problem], ...] = (),
     ) -> Callable[[Handler], Handler]:
         """Register a handler. There is no default policy: a route without one cannot exist.
 
         `markdown`: the body may also be text/markdown (its Struct then has `content`); `large`: up to the document
         limit; `creates`: takes an Idempotency-Key; `condition`: takes If-Match; `scope`, `rate`: when other than the
-        method says.
+        method says; `refuses`: problems to describe that do not follow from all this.
         """
         if not isinstance(policy, Policy):
             raise TypeError(f"{method} {path} needs a Policy")
@@ -193,6 +196,7 @@ class Routes:
                     asks=asks,
                     creates=creates,
                     condition=condition,
+                    refuses=refuses,
                     noun=self.noun,
                     summary=summary.rstrip("."),
                     description=description.strip(),

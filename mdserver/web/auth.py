@@ -7,7 +7,7 @@ from aiohttp import web
 
 from mdserver import clock
 from mdserver.crypto import check_password
-from mdserver.errors import Conflict, Forbidden, Gone, SignedOut
+from mdserver.errors import Conflict, Forbidden, Gone, NotFound, SignedOut
 from mdserver.model import audit, codes, invitations, sessions, users
 from mdserver.model.access import Actor
 from mdserver.model.codes import Code
@@ -115,7 +115,7 @@ async def setup(request: web.Request, body: Setup) -> Reply[SignedIn | BrowserSi
     return answer
 
 
-@routes.post("/auth/signup", policy=OPEN, status=201)
+@routes.post("/auth/signup", policy=OPEN, status=201, refuses=(NotFound,))
 async def signup(request: web.Request, body: SignUp) -> Reply[SignedIn | BrowserSignedIn | MailSent]:
     """Make an account, where the server's rules or an invitation allow it.
 

@@ -66,7 +66,12 @@ class Backlinks(msgspec.Struct):
     items: list[Document]
 
 
-@routes.get("/documents/{id}/content", policy=of_document(VIEWER), produces=("text/markdown", "application/json"))
+@routes.get(
+    "/documents/{id}/content",
+    policy=of_document(VIEWER),
+    produces=("text/markdown", "application/json"),
+    refuses=(Conflict,),
+)
 def read_content(request: web.Request, db: Reader, id: str) -> Reply[ContentState] | Answer:
     """Read a document's text: as Markdown, byte for byte, or as JSON when that is accepted."""
     who = me(request)
@@ -115,7 +120,7 @@ async def merge_content(request: web.Request, id: str, body: Edit) -> Reply[Edit
     return Reply(edited, etag=f'"{documents.full_tag(edited.document, me(request))}"')
 
 
-@routes.get("/documents/{id}/html", policy=of_document(VIEWER), produces=("text/html",))
+@routes.get("/documents/{id}/html", policy=of_document(VIEWER), produces=("text/html",), refuses=(Conflict,))
 async def as_html(request: web.Request, id: str) -> str | Answer:
     """Read a document as HTML, sanitised."""
     found = await _text(request, me(request), id)
@@ -128,7 +133,7 @@ async def as_html(request: web.Request, id: str) -> str | Answer:
     return Answer(200, headers, rendered.encode())
 
 
-@routes.get("/documents/{id}/outline", policy=of_document(VIEWER))
+@routes.get("/documents/{id}/outline", policy=of_document(VIEWER), refuses=(Conflict,))
 async def read_outline(request: web.Request, id: str) -> Outline:
     """List a document's headings."""
     found = await _text(request, me(request), id)

@@ -137,13 +137,13 @@ async def unmake_template(request: web.Request, id: str) -> Reply[Document]:
     )
 
 
-@routes.put("/documents/{id}/favourite", policy=of_document(VIEWER))
+@routes.put("/documents/{id}/favourite", policy=of_document(VIEWER), condition=True)
 async def favour(request: web.Request, id: str) -> Reply[Document]:
     """Make a document one's own favourite."""
     return await change(request, id, VIEWER, lambda tx, who, found: documents.favour(tx, who, found, favourite=True))
 
 
-@routes.delete("/documents/{id}/favourite", policy=of_document(VIEWER), status=200)
+@routes.delete("/documents/{id}/favourite", policy=of_document(VIEWER), status=200, condition=True)
 async def unfavour(request: web.Request, id: str) -> Reply[Document]:
     """Make a document one's own favourite no longer."""
     return await change(request, id, VIEWER, lambda tx, who, found: documents.favour(tx, who, found, favourite=False))

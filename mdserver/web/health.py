@@ -57,7 +57,7 @@ async def healthz(request: web.Request) -> Alive:
     return Alive()
 
 
-@routes.get("/readyz", policy=OPEN, rate="none")
+@routes.get("/readyz", policy=OPEN, rate="none", refuses=(Busy,))
 async def readyz(request: web.Request) -> Ready:
     """Whether the server can do its work: database, disk, not stopping; 503 when not."""
     checks = {

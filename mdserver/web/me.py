@@ -172,7 +172,7 @@ async def list_tokens(request: web.Request, query: Paging) -> Reply[Page[Persona
     return page(request, query, found, lambda one: (one.id,))
 
 
-@routes.post("/me/tokens", policy=RECENT, status=201, creates=True, scope="admin")
+@routes.post("/me/tokens", policy=RECENT, status=201, creates=True, scope="admin", refuses=(NotFound,))
 async def create_token(request: web.Request, body: TokenWanted) -> Reply[NewToken]:
     """Make a personal token for a program.
 

@@ -26,6 +26,7 @@ PROBLEMS: dict[int, type[errors.Problem]] = {
         errors.SignedOut,
         errors.Forbidden,
         errors.NotFound,
+        errors.NotAcceptable,
         errors.Conflict,
         errors.Gone,
         errors.Stale,
@@ -304,7 +305,7 @@ def _responses(route: Route, schemas: Schemas) -> Json:
 def _possible(route: Route) -> set[int]:
     """The problems that may come of what the route takes and asks."""
     is_open, changes = route.policy is OPEN, route.method != "GET"
-    found: set[int] = set()
+    found = {kind.status for kind in route.refuses}
     if route.body is not None:
         found |= {400, 413, 415, 422}
     if route.query is not None or _Answer(route).tagged:
@@ -315,6 +316,8 @@ def _possible(route: Route) -> set[int]:
         found |= {410}
     if route.parameters:
         found |= {404}
+    if len(route.produces) > 1:
+        found |= {406}
     if changes:
         found |= {409, 507}
     if route.condition and changes:

@@ -93,7 +93,9 @@ async def write(request: web.Request, id: str, body: Text) -> Reply[Colour]:
     raise NotImplementedError
 
 
-@colours.get("/colours/{id}/rows/{number}", policy=OPEN, rate="none", produces=("image/png",))
+@colours.get(
+    "/colours/{id}/rows/{number}", policy=OPEN, rate="none", produces=("image/png",), refuses=(errors.Conflict,)
+)
 async def row(request: web.Request, id: str, number: int) -> web.Response:
     """A picture of it."""
     raise NotImplementedError
@@ -264,7 +266,7 @@ def test_what_is_open_and_what_is_guarded(described: dict[str, Any]) -> None:
     assert row["security"] == []
     assert row["parameters"][1]["schema"] == {"type": "integer", "minimum": 0}
     assert row["responses"]["200"]["content"] == {"image/png": {"schema": {"type": "string"}}}
-    assert set(row["responses"]) == {"200", "404"}
+    assert set(row["responses"]) == {"200", "404", "409"}
     assert set(row["responses"]["200"]["headers"]) == {"X-Request-Id"}
     removal = described["paths"]["/api/v1/colours/{id}"]["delete"]
     assert removal["security"] == [{"accessToken": []}, {"session": []}]
@@ -277,6 +279,26 @@ def test_problems(described: dict[str, Any]) -> None:
         response = described["components"]["responses"][kind.__name__]
         assert response["content"] == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         assert ("Retry-After" in response["headers"]) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("get", "/api/v1/documents/{id}/content", "406"),
+        ("get", "/api/v1/documents/{id}/content", "409"),  # a folder has none
+        ("get", "/api/v1/documents/{id}/html", "409"),
+        ("get", "/api/v1/documents/{id}/outline", "409"),
+        ("get", "/api/v1/documents/{id}/versions/{version}", "406"),
+        ("get", "/api/v1/documents/{id}/versions/{version}/diff", "406"),
+        ("put", "/api/v1/documents/{id}/favourite", "412"),
+        ("delete", "/api/v1/documents/{id}/favourite", "412"),
+        ("post", "/api/v1/auth/signup", "404"),  # an invitation that is none
+        ("post", "/api/v1/me/tokens", "404"),  # a workspace of somebody else's
+        ("get", "/readyz", "503"),
+    ],
+)
+def test_refusals_that_only_the_handler_knows(whole: dict[str, Any], method: str, path: str, status: str) -> None:
+    assert status in whole["paths"][path][method]["responses"]
 
 
 async def test_it_is_served_and_kept(aiohttp_client: AiohttpClient, sqlite: Database) -> None:
