@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_ARGS ?=
+EXAMPLES ?= 100
 
-.PHONY: serve test lint check bench clean help
+.PHONY: serve test lint check bench fuzz clean help
 
 help:            ## list these targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -25,6 +26,9 @@ check: $(VENV)/.test
 bench: $(VENV)/.test  ## our numbers beside PocketBase and a bare aiohttp handler
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.bench
+
+fuzz: $(VENV)/.test  ## many requests of every kind against a real server; EXAMPLES=100 of each operation in each role
+	MDSERVER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --dist worksteal tests/robust/test_api.py
 
 clean:           ## remove the environment and caches (never ./data)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
