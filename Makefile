@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SERVE_ARGS ?=
 EXAMPLES ?= 100
+CYCLES ?= 200
 
-.PHONY: serve test lint check bench fuzz clean help
+.PHONY: serve test lint check bench fuzz crash clean help
 
 help:            ## list these targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -29,6 +30,9 @@ bench: $(VENV)/.test  ## our numbers beside PocketBase and a bare aiohttp handle
 
 fuzz: $(VENV)/.test  ## many requests of every kind against a real server; EXAMPLES=100 of each operation in each role
 	MDSERVER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --dist worksteal tests/robust/test_api.py
+
+crash: $(VENV)/.test  ## a server killed again and again under load, compared with what it acknowledged; CYCLES=200
+	$(BIN)/python -m tests.robust.crash --cycles $(CYCLES)
 
 clean:           ## remove the environment and caches (never ./data)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from mdserver import clock, links, merge, text
+from mdserver import clock, failpoints, links, merge, text
 from mdserver.crdt import text as crdt
 from mdserver.errors import Busy
 from mdserver.store.db import Database, Reader, Tx
@@ -182,9 +182,12 @@ def _commit(
     if prepared.update is not None:
         now, seq = clock.now(), loaded.log.head + 1
         log.append(tx, me, document.id, seq, prepared.update, at=now)
+        failpoints.hit("edit-logged")
         if prepared.snapshot is not None:
             log.keep_snapshot(tx, document.id, seq, prepared.snapshot)
+            failpoints.hit("snapshot-kept")
         version = documents.project(tx, me, document, seq=seq, text=prepared.text, before=prepared.before, at=now)
+        failpoints.hit("edit-projected")
         versions.add(
             tx,
             document.id,

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
+from mdserver import failpoints
+
 from .blobs import Blob, Blobs, Mismatch, TooLong
 
 CHUNK = 256 << 10
@@ -85,13 +87,16 @@ class LocalBlobs(Blobs):
     def _settle(self, file: BinaryIO, partial: Path, sha256: str) -> None:
         """Make the bytes durable, then the name: fsync, rename, fsync of every directory that is new."""
         file.flush()
+        failpoints.hit("blob-written")
         os.fsync(file.fileno())
+        failpoints.hit("blob-synced")
         place = self._place(sha256)
         for folder in (place.parent.parent, place.parent):
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)
                 _sync(folder.parent)
         partial.replace(place)
+        failpoints.hit("blob-renamed")
         _sync(place.parent)
 
 

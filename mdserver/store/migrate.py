@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mdserver import clock
+from mdserver import clock, failpoints
 
 from .db import Unusable
 from .translate import for_postgres, tokens
@@ -120,6 +120,7 @@ async def migrate_sqlite(
                 raise SchemaError(
                     f"A migration left {len(broken)} broken references. The database is as it was before."
                 )
+            failpoints.hit("migration-done")
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -163,6 +164,7 @@ def apply(todo: list[Migration], run: Callable[[str], Any]) -> None:
         try:
             for statement in step.statements:
                 run(statement)
+                failpoints.hit("migration-statement")
             run(
                 "INSERT INTO schema_migrations (number, name, applied_at) "
                 f"VALUES ({step.number}, '{step.name}', {clock.now()})"
@@ -189,6 +191,7 @@ def _copy(connection: sqlite3.Connection, backups: Path, schema: int) -> Path:
     connection.execute("VACUUM INTO ?", (str(partial),))
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
+    failpoints.hit("migration-copied")
     partial.replace(target)
     directory = os.open(backups, os.O_RDONLY)
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aiosqlite
 
+from mdserver import failpoints
 from mdserver.errors import Busy, Problem, StorageFull
 
 from .answers import hand_over, run_hooks, settle
@@ -322,7 +323,9 @@ class _Connection(aiosqlite.Connection):
 
     def _commit(self) -> None:
         if self._conn.in_transaction:
+            failpoints.hit("before-commit")
             self._conn.execute("COMMIT")
+            failpoints.hit("after-commit")
 
     def _rollback(self) -> None:
         try:
@@ -366,6 +369,7 @@ class _Connection(aiosqlite.Connection):
             raise _TransactionLost
         if guarded:
             connection.execute("RELEASE unit")
+        failpoints.hit("unit-done")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from mdserver import failpoints
 from mdserver.errors import Malformed
 from mdserver.model import idempotency
 from mdserver.store.db import Reader, Tx
@@ -42,6 +43,7 @@ async def once(
         if made is not None:
             return idempotency.repeat(tx, made, again)
         created = create(tx)
+        failpoints.hit("key-due")
         idempotency.remember(tx, principal.user_id, key, fingerprint, result_id=result(created))
         return created
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mdserver import clock, ids, links
+from mdserver import clock, failpoints, ids, links
 from mdserver import text as words
 from mdserver.crdt import text as crdt
 from mdserver.errors import Conflict, Invalid
@@ -135,6 +135,7 @@ def _seed(
     if not has_text:
         return
     log.append(tx, actor, document_id, 1, draft.update, at=now)
+    failpoints.hit("create-logged")
     tx.run("INSERT INTO document_texts (document_id, text) VALUES ($1, $2)", document_id, draft.text.content)
     versions.add(
         tx, document_id, 1, seq=1, title=title, text=draft.text, reason=reason, authors=[actor.user_id], at=now

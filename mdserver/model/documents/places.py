@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from mdserver import clock, ids, order, text
+from mdserver import clock, failpoints, ids, order, text
 from mdserver.errors import Conflict, Invalid
 from mdserver.model import changes
 from mdserver.model.access import Actor, Principal
@@ -192,6 +192,7 @@ def move(
         position,
         document.id,
     )
+    failpoints.hit("move-begun")
     settle(tx, document, key, below=below, below_key=below_key, filename=filename)
     touch(tx, me, document.id)
     changes.record(tx, me, document.workspace_id, "document", document.id, version=document.version)
