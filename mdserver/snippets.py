@@ -1,0 +1,179 @@
+"""The piece of a text that shows why it was found: HTML-escaped, with every hit in <mark>. Floor 0."""
+
+from __future__ import annotations
+
+import bisect
+import html
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+from .terms import Term, find, fold, fold_character, occurrences
+
+LENGTH = 200
+"""About how many characters of the text a snippet shows."""
+
+WINDOW, ASCII_WINDOW = 600, 8192
+"""Characters that are looked at at once: to know where folded text comes from takes time, but for ASCII."""
+
+OVERLAP = 150
+MOST = 2_000_000
+"""Characters of a text that are looked through."""
+
+_BEFORE = 50
+_SLACK = 30
+_HITS = 20
+_SPACE = re.compile(r"\s+")
+# Pieces that fold by themselves: marks are folded with what they stand on when they melt together with it.
+_FOLDING = re.compile("[\x00-\x7f]+|[^\x00-\x7f][\u1160-\u11ff\u3099\u309a]*")
+
+
+def snippet(text: str, terms: Sequence[Term], *, length: int = LENGTH) -> str | None:
+    """The part of the text where most of the terms stand together, or None when none is found.
+
+    Long texts are looked at window by window: the first one with all terms is taken, or else the one with the most.
+    White space is shown as single spaces; `…` stands where the text was cut.
+    """
+    best, most = (0, 0, ""), 0
+    for start, end in _windows(text):
+        folded = fold(text[start:end])
+        count = 0
+        for term in terms:
+            if find(term, folded) is not None:
+                count += 1
+        if count > most:
+            best, most = (start, end, folded), count
+            if count == len(terms):
+                break
+    if not most:
+        return None
+    start, end, folded = best
+    hit = _densest(text[start:end], folded, terms, length)
+    if hit is None:
+        return None
+    shown_from, shown_to = _cut(text, start + hit[0], start + hit[1], length)
+    shown = text[shown_from:shown_to]
+    marks = sorted((shown_from + one, shown_from + other) for one, other, _ in _spans(shown, fold(shown), terms))
+    return _marked(text, shown_from, shown_to, marks)
+
+
+def beginning(text: str, *, length: int = LENGTH) -> str:
+    """The first part of a text, shown in the same way, without marks."""
+    return _marked(text, *_cut(text, 0, 0, length), [])
+
+
+def _windows(text: str) -> Iterator[tuple[int, int]]:
+    """Overlapping parts of the text that begin and end between words where they can."""
+    start, size = 0, min(len(text), MOST)
+    window = ASCII_WINDOW if text.isascii() else WINDOW
+    while True:
+        end = min(start + window, size)
+        if end < size:
+            space = max(text.rfind(" ", end - _SLACK, end), text.rfind("\n", end - _SLACK, end))
+            end = space if space > start else end
+        yield start, end
+        if end >= size:
+            return
+        following = end - OVERLAP
+        space = text.find(" ", following, following + _SLACK)
+        start = space if space >= 0 else following
+
+
+def _spans(text: str, folded: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
+    """(start, end, which term) of the first hits of each term in a text."""
+    mapped = None if text.isascii() or _is_even(text, folded) else _mapped(text)
+    if mapped is not None:
+        folded, begins, ends = mapped
+    found = []
+    for which, term in enumerate(terms):
+        for start, end in itertools.islice(occurrences(term, folded), _HITS):
+            if mapped is None:
+                found.append((start, end, which))
+            else:
+                found.append((begins[start], ends[end - 1], which))
+    return found
+
+
+def _is_even(text: str, folded: str) -> bool:
+    """Whether each character has become one character, so that offsets are the same in both."""
+    parts = list(map(fold_character, text))
+    return set(map(len, parts)) == {1} and "".join(parts) == folded
+
+
+def _mapped(text: str) -> tuple[str, list[int], list[int]]:
+    """The folded text, and for each of its characters where the piece it was made of begins and ends."""
+    parts: list[str] = []
+    begins: list[int] = []
+    ends: list[int] = []
+    for piece in _FOLDING.finditer(text):
+        start, end = piece.span()
+        if piece[0].isascii():
+            parts.append(piece[0].lower())
+            begins += range(start, end)
+            ends += range(start + 1, end + 1)
+        else:
+            made = fold_character(piece[0])
+            parts.append(made)
+            begins += [start] * len(made)
+            if made:
+                ends += [end] * len(made)
+            elif ends:  # a mark belongs to the letter before it
+                ends[-1] = end
+    return "".join(parts), begins, ends
+
+
+def _densest(text: str, folded: str, terms: Sequence[Term], length: int) -> tuple[int, int] | None:
+    """The hit from which on the most different terms stand within the length."""
+    if len(terms) == 1 and (text.isascii() or _is_even(text, folded)):
+        return find(terms[0], folded)
+    spans = sorted(_spans(text, folded, terms))
+    starts = [one[0] for one in spans]
+    best, most = None, 0
+    for place, one in enumerate(spans):
+        reach = bisect.bisect_left(starts, one[0] + max(length - _BEFORE, 1), place)
+        different = len({other[2] for other in spans[place:reach]})
+        if different > most:
+            best, most = (one[0], one[1]), different
+    return best
+
+
+def _cut(text: str, hit_start: int, hit_end: int, length: int) -> tuple[int, int]:
+    """What is shown around a hit: between words where there are spaces, never inside one character."""
+    start = max(0, hit_start - _BEFORE)
+    if start:
+        space = _SPACE.search(text, start, hit_start)
+        start = space.end() if space else _whole(text, start)
+    end = max(start + length, hit_end)
+    if end < len(text):
+        place = text.rfind(" ", max(hit_end, end - _SLACK), end)
+        end = place if place > start else _whole(text, end)
+    return start, min(end, len(text))
+
+
+def _whole(text: str, at: int) -> int:
+    """The offset, or the one before it at which no character is cut in two."""
+    for _ in range(16):
+        if at <= 0 or at >= len(text) or _FOLDING.match(text, at - 1) is None:
+            break
+        if fold_character(text[at]) and not "\u1160" <= text[at] <= "\u11ff" and text[at] not in "\u3099\u309a":
+            break
+        at -= 1
+    return at
+
+
+def _marked(text: str, start: int, end: int, hits: list[tuple[int, int]]) -> str:
+    """The escaped part of the text between the offsets, with the hits in it marked."""
+    made, at = [], start
+    for hit_start, hit_end in hits:
+        hit_start, hit_end = max(hit_start, at), min(hit_end, end)
+        if hit_start >= hit_end:
+            continue
+        made += [_shown(text[at:hit_start]), "<mark>", _shown(text[hit_start:hit_end]), "</mark>"]
+        at = hit_end
+    made.append(_shown(text[at:end]))
+    shown = "".join(made).strip()
+    return f"{'…' if start else ''}{shown}{'…' if end < len(text) else ''}"
+
+
+def _shown(text: str) -> str:
+    return html.escape(_SPACE.sub(" ", text))
