@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
@@ -38,6 +39,10 @@ class Unusable(Exception):
     """The database cannot be used as it is; the text says what to do. Met at start, not by callers of a request."""
 
 
+class TimeUp(Exception):
+    """A question took longer than `Reader.within` allowed and was cut off."""
+
+
 class Reader(ABC):
     """Asks. SQL takes `$1`, `$2` …; the text is the same for both engines."""
 
@@ -49,6 +54,10 @@ class Reader(ABC):
         """Say that something long follows: a glance is given up here, and the whole question asked on a reader."""
         if self.glancing:
             raise Moved
+
+    @abstractmethod
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Give the statements of a `read` so much time (PostgreSQL: each of them); TimeUp when it is over."""
 
     @abstractmethod
     def _fetch(self, sql: str, values: tuple[Value, ...]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

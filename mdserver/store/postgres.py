@@ -8,17 +8,18 @@ the same gate wait without a connection; reads have connections that no writer c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar, cast
 
 import psycopg
 
 from mdserver.errors import Busy, Problem, StorageFull
 
-from .db import Database, GateNeeded, Reader, Tx, Unusable, Value
+from .db import Database, GateNeeded, Reader, TimeUp, Tx, Unusable, Value
 from .postgres_connection import (
     BROKEN_CONSTRAINT,
     CONFLICT,
@@ -71,6 +72,15 @@ class PostgresReader(Reader):
             sql = without_nulls(sql, given)
             values = tuple([value for value in values if value is not None])
         return self._connection.execute(sql.encode(), values, binary=True)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        # For the rest of the transaction: a `read` is one.
+        self._execute("SELECT set_config('statement_timeout', $1, true)", (str(int(seconds * 1000)),))
+        try:
+            yield
+        except psycopg.errors.QueryCanceled as error:
+            raise TimeUp from error
 
 
 class PostgresTx(PostgresReader, Tx):

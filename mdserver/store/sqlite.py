@@ -8,11 +8,12 @@ commit survive a power cut; commits that wait for the disk are shared by all uni
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,7 +23,7 @@ from mdserver import failpoints
 from mdserver.errors import Busy, Problem, StorageFull
 
 from .answers import hand_over, run_hooks, settle
-from .db import Database, Moved, Reader, Tx, Unusable, Value
+from .db import Database, Moved, Reader, TimeUp, Tx, Unusable, Value
 from .translate import for_sqlite
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ now and then all the same, since the write-ahead log can only start over while n
 
 GLANCE_STEPS = 2_000
 """Virtual machine steps between two looks at the time (about 50 µs)."""
+
+WITHIN_STEPS = 50_000
+"""The same for a question with a time limit, off the event loop: each look takes the interpreter's lock."""
 
 # SQLite's primary result codes.
 _READ_ONLY, _INTERRUPTED, _FULL = 8, 9, 13
@@ -105,6 +109,19 @@ class SQLiteReader(Reader):
 
     def rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
         return self._cursor.execute(for_sqlite(sql), values).fetchall()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        end = time.monotonic() + seconds
+        self._connection.set_progress_handler(lambda: time.monotonic() > end, WITHIN_STEPS)
+        try:
+            yield
+        except sqlite3.Error as error:
+            if _code(error) == _INTERRUPTED:
+                raise TimeUp from error
+            raise
+        finally:
+            self._connection.set_progress_handler(None, 0)
 
 
 class SQLiteTx(SQLiteReader, Tx):
