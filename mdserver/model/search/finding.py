@@ -1,0 +1,199 @@
+"""Answering a search: what the index finds and what waits for it, as one list, judged by the live rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mdserver import snippets
+from mdserver.errors import Busy
+from mdserver.model import workspaces
+from mdserver.model.access import Principal
+from mdserver.model.documents.shape import COLUMNS, Document, listed
+from mdserver.query import Query
+from mdserver.store.db import Reader, TimeUp, Value
+from mdserver.terms import find as stands
+from mdserver.terms import fold
+
+from . import engines, waiting
+from .shape import LIVE, Field, Filter, Found, Hit, Key, Numbers, Question, Scope
+
+SECONDS = 2.0
+"""How long a search may take."""
+
+RANKED = 1_000
+"""Matches in a workspace that are ranked, the newest ones: so a beginning that all documents have costs no more."""
+
+APART = 8
+"""Up to so many workspaces are asked for one by one, each in its own range of the index."""
+
+_AT_ONCE = 32
+_ALL_PARTS = 1_000_000
+_TEXT = f"CASE WHEN d.size <= {snippets.MOST:d} THEN t.text ELSE SUBSTR(t.text, 1, {snippets.MOST:d}) END"
+
+
+def search(
+    db: Reader,
+    me: Principal,
+    query: Query,
+    *,
+    workspace_id: str | None,
+    fields: tuple[Field, ...],
+    only: Filter,
+    after: Key | None,
+    limit: int,
+) -> Found:
+    """A page of what the asker may read and the query finds, the best first. The query has at least one wanted term.
+
+    NotFound for a workspace that they are not in, Busy when it takes too long.
+    """
+    try:
+        with db.within(SECONDS):
+            scopes = _scopes(db, me, workspace_id)
+            scan = waiting.scan(db, scopes, query, fields, only)
+            hits = _Search(db, me, query, fields, only, scopes, scan).page(after, limit + 1)
+    except TimeUp:
+        raise Busy("The search took too long: ask for longer or rarer words, or in one workspace.") from None
+    following = hits[limit - 1][0] if len(hits) > limit else None
+    return Found([hit for _, hit in hits[:limit]], following, scan.left_out)
+
+
+def _scopes(db: Reader, me: Principal, workspace_id: str | None) -> list[Scope]:
+    """The workspaces that are searched: the asker's, as the members' rows have it now."""
+    if workspace_id is not None:
+        workspaces.enter(db, me, workspace_id)
+    values: list[Value] = [me.user_id]
+    where = "m.user_id = $1"
+    for narrower in (me.workspace_id, workspace_id):
+        if narrower is not None:
+            values.append(narrower)
+            where += f" AND m.workspace_id = ${len(values)}"
+    rows = db.rows(
+        "SELECT m.workspace_id, m.role, i.number, COALESCE(i.counter, 0), COALESCE(i.seq, 0),"
+        " COALESCE((SELECT max(c.seq) FROM changes c WHERE c.workspace_id = m.workspace_id), 0)"
+        f" FROM workspace_members m LEFT JOIN search_workspaces i ON i.workspace_id = m.workspace_id WHERE {where}",
+        *values,
+    )
+    return [Scope(*row) for row in rows]
+
+
+class _Search:
+    """One search under way."""
+
+    def __init__(
+        self,
+        db: Reader,
+        me: Principal,
+        query: Query,
+        fields: tuple[Field, ...],
+        only: Filter,
+        scopes: list[Scope],
+        scan: waiting.Scan,
+    ) -> None:
+        self.db, self.me, self.query, self.fields, self.only, self.scan = db, me, query, fields, only, scan
+        self.scopes = {scope.workspace_id: scope for scope in scopes}
+        self.ranges = [scope.numbers for scope in scopes if scope.numbers is not None]
+
+    def page(self, after: Key | None, wanted: int) -> list[tuple[Key, Hit]]:
+        """So many hits after the key, or fewer when there are no more."""
+        # First among all entries, then, if too many of the newest are out of the question, among those that are not.
+        is_narrow = not self.only.is_empty or len(self.ranges) > APART
+        ranked, is_cut = self._ranked(self.only if is_narrow else None)
+        found = self._live(ranked, after, wanted)
+        if is_cut and not is_narrow and len(found) < wanted:
+            ranked, _ = self._ranked(self.only)
+            found = self._live(ranked, after, wanted)
+        return found
+
+    def _ranked(self, only: Filter | None) -> tuple[list[Key], bool]:
+        """Every candidate, the best first; and whether there are more than are ranked."""
+        keys, is_cut = list(self.scan.found), False
+        index = engines.of(self.db)
+        ranges = self.ranges
+        if len(ranges) > APART:
+            ranges = [Numbers(min(one.low for one in ranges), max(one.high for one in ranges))]
+        for numbers in ranges:
+            rows = index.matches(self.db, Question(self.query, self.fields, numbers, RANKED), only)
+            is_cut = is_cut or len(rows) == RANKED
+            keys += [Key(score, n) for n, score in rows]
+            keys += self._long(numbers)
+        keys.sort(key=lambda key: (-key.score, -key.tie))
+        return keys, is_cut
+
+    def _long(self, numbers: Numbers) -> list[Key]:
+        """Long documents, each wanted term in some part of them and no unwanted one in any."""
+        known = self.db.rows("SELECT n, owner FROM search_parts WHERE n >= $1 AND n <= $2", *numbers.of_parts)
+        if not known:
+            return []
+        owners = dict(known)
+        index = engines.of(self.db)
+
+        def scores(wanted: Query) -> dict[int, float]:
+            best: dict[int, float] = {}
+            question = Question(wanted, self.fields, numbers.of_parts, _ALL_PARTS)
+            for n, score in index.matches(self.db, question, None):
+                owner = owners[n]
+                best[owner] = max(score, best.get(owner, 0.0))
+            return best
+
+        found = [scores(Query((term,), ())) for term in self.query.wanted]
+        kept = set.intersection(*(set(one) for one in found))
+        for term in self.query.unwanted:
+            kept -= set(scores(Query((term,), ())))
+        return [Key(sum(one[owner] for one in found), owner) for owner in kept]
+
+    def _live(self, ranked: list[Key], after: Key | None, wanted: int) -> list[tuple[Key, Hit]]:
+        """The first hits after the key: those of the candidates that are what they were, and may be read."""
+        if after is not None:
+            ranked = [key for key in ranked if (-key.score, -key.tie) > (-after.score, -after.tie)]
+        found: list[tuple[Key, tuple[Any, ...], str]] = []
+        for some in _chunks(ranked, _AT_ONCE):
+            rows = self._rows([key.tie for key in some if key not in self.scan.found])
+            for key in some:
+                row = self.scan.found.get(key) or rows.get(key.tie)
+                if row is not None and row[0][1] in self.scopes:
+                    found.append((key, row[0], row[1]))
+            if len(found) >= wanted:
+                break
+        found = found[:wanted]
+        documents = self._documents([row for _, row, _ in found])
+        return [(key, self._hit(key, documents[row[0]], text)) for key, row, text in found]
+
+    def _rows(self, numbers: list[int]) -> dict[int, tuple[tuple[Any, ...], str]]:
+        """The live documents with these numbers: number → (COLUMNS, text)."""
+        if not numbers:
+            return {}
+        asked = numbers + numbers[-1:] * (_AT_ONCE - len(numbers))  # always as many, so that it is prepared once
+        values: list[Value] = list(asked)
+        places = ", ".join(f"${place + 1}" for place in range(_AT_ONCE))
+        rows = self.db.rows(
+            f"SELECT {COLUMNS}, s.n, {_TEXT} FROM search_documents s{LIVE}"
+            f" LEFT JOIN document_texts t ON t.document_id = d.id WHERE s.n IN ({places}){self.only.sql(values)}",
+            *values,
+        )
+        return {row[20]: (row, row[21] or "") for row in rows}
+
+    def _documents(self, rows: list[tuple[Any, ...]]) -> dict[str, Document]:
+        made: dict[str, Document] = {}
+        for role in {self.scopes[row[1]].role for row in rows}:
+            mine = [row for row in rows if self.scopes[row[1]].role == role]
+            made |= {document.id: document for document in listed(self.db, self.me, role, mine)}
+        return made
+
+    def _hit(self, key: Key, document: Document, text: str) -> Hit:
+        shown: str | None = None
+        where: list[Field] = []
+        if "title" in self.fields and any(stands(term, fold(document.title)) for term in self.query.wanted):
+            where.append("title")
+        if "content" in self.fields:
+            shown = snippets.snippet(text, self.query.wanted)
+            if shown is not None:
+                where.append("content")
+        if shown is None:  # the hit is in the title, or too far behind in a long text
+            shown = snippets.snippet(document.title, self.query.wanted) if "title" in where else None
+        return Hit(document, shown or snippets.beginning(text), key.score, where)
+
+
+def _chunks(keys: list[Key], size: int) -> Iterator[list[Key]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
