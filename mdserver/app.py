@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from . import __version__, authorities
+from . import __version__, authorities, terms
 from .config import Config
 from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
+from .model.search import Indexer
 from .model.updates import Door
 from .store.datadir import DataDirectory
 from .store.db import Database
@@ -37,6 +38,7 @@ from .web import (
     pages,
     protocol,
     router,
+    search,
     shelf,
     signin,
     versions,
@@ -54,6 +56,8 @@ log = logging.getLogger("mdserver")
 CLOSING_SECONDS = 5
 """Beyond server.shutdown_seconds: time for the database to finish what is queued."""
 
+INDEXER: web.AppKey[Indexer] = web.AppKey("indexer", Indexer)
+
 ROUTES = (
     auth.routes,
     me.routes,
@@ -63,6 +67,7 @@ ROUTES = (
     document_parts.routes,
     contents.routes,
     versions.routes,
+    search.routes,
     docs.routes,
     pages.routes,
     health.routes,
@@ -131,6 +136,8 @@ def create_app(
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
     app[shelf.SHELF] = shelf.Shelf(database)
     app[contents.READING] = asyncio.Semaphore(2)
+    app[search.SEARCHING] = search.Turns(1)  # more would take the processor from each other
+    app[INDEXER] = indexer = Indexer(database)
     app[auth.ACCOUNTS] = config.accounts
     app[SETUP] = setup or SetupCode.none()
     authenticator = signin.Authenticator(database)
@@ -169,7 +176,13 @@ def create_app(
         task.cancel()
         await asyncio.wait([task])
 
-    app.cleanup_ctx.extend([hashing, mailing, noting, backing_up])
+    async def indexing(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(indexer.run())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    app.cleanup_ctx.extend([hashing, mailing, noting, backing_up, indexing])
     pages.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
@@ -190,6 +203,7 @@ def _rates(config: Config) -> dict[str, limits.Rate]:
         "account-mail": rates.account_mail,
         "writes": rates.writes,
         "reads": rates.reads,
+        "search": rates.search,
     }
     return {name: limits.Rate(rate.amount, rate.seconds) for name, rate in given.items() if rate is not None}
 
@@ -239,12 +253,14 @@ def _scheduled(config: Config, database: Database) -> Scheduled | None:
 
 
 def _warm() -> None:
-    """Load, beside the first requests, what the first edit and the first sign-in would wait for."""
+    """Load, beside the first requests, what the first edit, sign-in and search would wait for."""
     try:
         authorities.load()
         import argon2  # noqa: F401 (loading is all that is wanted)
         import pycrdt  # noqa: F401
         import rapidfuzz.distance  # noqa: F401
+
+        terms.tokens("ä")  # compiles patterns over wide ranges
     finally:
         gc.freeze()  # what is loaded stays: looking through it held all requests up for 30 ms, in each full collection
         gc.enable()  # `mdserver serve` disables it

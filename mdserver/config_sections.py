@@ -109,6 +109,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     account_mail: Annotated[Rate | None, "Sign-ups, password resets and invitations.", RATE] = Rate(5, HOUR)
     writes: Annotated[Rate | None, "Requests that change something.", RATE] = Rate(120, MINUTE)
     reads: Annotated[Rate | None, "Requests that only read.", RATE] = Rate(600, MINUTE)
+    search: Annotated[Rate | None, "Searches.", RATE] = Rate(60, MINUTE)
 
 
 class Accounts(Struct, frozen=True, kw_only=True):

@@ -51,8 +51,8 @@ VIEWERS_CHANGE = {
 }
 """What a viewer may change: what is their own, their own membership, and places where they are more than that."""
 
-NARROW_TOKENS_MAY = {"GET /me", "GET /workspaces"}
-"""Where a token for one workspace may ask about the account; a route that is not listed here must refuse it."""
+NARROW_TOKENS_MAY = {"GET /me", "GET /workspaces", "GET /search"}
+"""Where a token for one workspace may come in without naming it; a route that is not listed here must refuse it."""
 
 NO_TOKEN_MAY = {"POST /auth/logout"}
 """What only sessions can do."""
@@ -64,6 +64,9 @@ RECENT_ROUTES = {
 
 TAKES_A_SECRET = {"POST /setup", "POST /auth/password/reset", "POST /auth/email/verify"}
 """What nobody can succeed with here: the code comes by mail, or from the first start."""
+
+QUERIES = {"GET /search": {"q": "live"}}
+"""What a route has to be asked to answer well."""
 
 LET_IN = {200, 201, 202, 204, 304, 400, 406, 409, 410, 412, 413, 415, 422, 428}
 
@@ -450,7 +453,7 @@ async def ask(
     if variant == "no condition":
         headers = {}
     given = [] if variant == "bad body" else await body(route, scene, caller)
-    query = {"nonsense": "1"} if variant == "bad query" else {}
+    query = {"nonsense": "1"} if variant == "bad query" else QUERIES.get(name_of(route), {})
     return await caller.client.call(route.method, path, given, headers=headers, params=query)
 
 
