@@ -24,7 +24,7 @@ lint: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/mypy
 
-bench: $(VENV)/.test  ## our numbers beside PocketBase and a bare aiohttp handler
+bench: $(VENV)/.test  ## our numbers beside PocketBase, datasette and a bare aiohttp handler
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.bench
 

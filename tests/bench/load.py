@@ -18,12 +18,17 @@ SERIAL = b"@serial@"
 """Stands in a request that must not be sent twice alike; eight digits take its place."""
 
 SILENCE = 10
+SETTLING = 120
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send to which port and for how long; `pid` is the server's, for its CPU time."""
+    """What to send to which port and for how long; `pid` is the server's, for its CPU time.
+
+    `beside` is sent at the same time on connections of its own, whose answers are not counted. With `settles`, what the
+    server still does afterwards (an index that it brings up to date) counts as CPU time of the requests.
+    """
 
     port: int
     pid: int
@@ -33,6 +38,9 @@ class Load:
     warm_up: float = 0.3
     seconds: float = 3.0
     first_serial: int = 0
+    beside: list[bytes] = field(default_factory=list)
+    beside_connections: int = 4
+    settles: bool = False
 
 
 @dataclass(slots=True)
@@ -75,15 +83,18 @@ class _Tally:
 class _Connection:
     """A connection with one request under way."""
 
-    __slots__ = ("got", "sent", "socket")
+    __slots__ = ("counts", "following", "got", "sent", "socket")
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, following: _Requests, *, counts: bool) -> None:
+        self.following = following
+        self.counts = counts
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.got = b""
         self.sent = 0.0
 
-    def send(self, request: bytes) -> None:
+    def send(self) -> None:
+        request = self.following()
         self.sent = time.perf_counter()
         self.socket.sendall(request)  # a few kB into an empty buffer: it does not block
 
@@ -115,23 +126,27 @@ def _is_whole(data: bytes) -> bool:
 
 def run(load: Load) -> Outcome:
     """Send the requests in turn, over and over, until the time is up; then wait for what is under way."""
-    following = _Requests(load)
+    following, beside = _Requests(load.requests, load.first_serial), _Requests(load.beside, 0)
     tally = _Tally(load.pid)
     connections: dict[int, _Connection] = {}
     poller = select.poll()
     try:
-        for _ in range(load.connections):
-            one = _Connection(load.port)
-            connections[one.socket.fileno()] = one
-            poller.register(one.socket, select.POLLIN)
-            one.send(following())
-        _pump(poller, connections, following, tally, load.warm_up)
+        for source, number in ((following, load.connections), (beside, load.beside_connections)):
+            for _ in range(number if source.requests else 0):
+                one = _Connection(load.port, source, counts=source is following)
+                connections[one.socket.fileno()] = one
+                poller.register(one.socket, select.POLLIN)
+                one.send()
+        _pump(poller, connections, tally, load.warm_up)
         tally.reset()
-        _pump(poller, connections, following, tally, load.seconds)
+        _pump(poller, connections, tally, load.seconds)
         outcome = _outcome(load, tally, following.turn)
+        used = machine.cpu_seconds(load.pid)
         for one in connections.values():  # what follows finds the server at rest
             while one.receive() is None:
                 pass
+        if load.settles:
+            outcome.cpu_us += (_settled(load.pid) - used) / outcome.requests * 1e6
     finally:
         for one in connections.values():
             one.socket.close()
@@ -141,22 +156,31 @@ def run(load: Load) -> Outcome:
 class _Requests:
     """Gives the next request."""
 
-    def __init__(self, load: Load) -> None:
-        self.turn = load.first_serial
-        self._requests = load.requests
-        self._are_numbered = SERIAL in load.requests[0]
+    def __init__(self, requests: list[bytes], first_serial: int) -> None:
+        self.turn = first_serial
+        self.requests = requests
+        self._are_numbered = bool(requests) and SERIAL in requests[0]
 
     def __call__(self) -> bytes:
-        request = self._requests[self.turn % len(self._requests)]
+        request = self.requests[self.turn % len(self.requests)]
         if self._are_numbered:
             request = request.replace(SERIAL, b"%08d" % self.turn)
         self.turn += 1
         return request
 
 
-def _pump(
-    poller: select.poll, connections: dict[int, _Connection], following: _Requests, tally: _Tally, seconds: float
-) -> None:
+def _settled(pid: int) -> float:
+    """The server's CPU time once it has nothing more to do."""
+    used, end = machine.cpu_seconds(pid), time.monotonic() + SETTLING
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        before, used = used, machine.cpu_seconds(pid)
+        if used - before < 0.02:
+            break
+    return used
+
+
+def _pump(poller: select.poll, connections: dict[int, _Connection], tally: _Tally, seconds: float) -> None:
     """Answer each answer with the next request for so long.
 
     It does not sleep while it waits: waking a sleeper takes the server's core some microseconds, and more on a virtual
@@ -177,9 +201,10 @@ def _pump(
             connection = connections[number]
             status = connection.receive()
             if status is not None:
-                times.append(time.perf_counter() - connection.sent)
-                statuses[status] += 1
-                connection.send(following())
+                if connection.counts:
+                    times.append(time.perf_counter() - connection.sent)
+                    statuses[status] += 1
+                connection.send()
 
 
 def _outcome(load: Load, tally: _Tally, serial: int) -> Outcome:

@@ -7,18 +7,23 @@ import http.client
 import importlib.metadata
 import json
 import os
+import random
+import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import sysconfig
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import machine
 from .corpus import Text
@@ -35,10 +40,12 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Requests of one kind, and the status that answers them."""
+    """Requests of one kind, and the status that answers them; what is asked beside them, and whether work is left."""
 
     requests: list[bytes]
     expected: int = 200
+    beside: list[bytes] = field(default_factory=list)
+    settles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +159,27 @@ class MDServer(Server):
             width = 16
             with ThreadPoolExecutor(width) as pool:
                 made = [one for share in pool.map(add, [texts[n::width] for n in range(width)]) for one in share]
+            self._wait_for_the_index(directory, len(texts))
         created = [{"title": f"{SERIAL.decode()} {one.title}", "content": one.content} for one in texts[:_SAMPLES]]
+        reads = [request("GET", path, signed_in) for path, _ in made]
+        searching, words = "/api/v1/search?limit=20&q=", wanted(texts)
         return {
-            "read": Work([request("GET", path, signed_in) for path, _ in made]),
+            "read": Work(reads),
+            "storm": Work(reads, beside=[request("GET", f"{searching}{quote(one[:3])}*", signed_in) for one in words]),
+            "search": Work([request("GET", f"{searching}{quote(one)}", signed_in) for one in words]),
             "304": Work([request("GET", path, {**signed_in, "If-None-Match": tag}) for path, tag in made], 304),
             "list": Work([request("GET", f"{place}?limit=50", signed_in)]),
-            "create": Work([request("POST", place, signed_in, body) for body in created], 201),
+            "create": Work([request("POST", place, signed_in, body) for body in created], 201, settles=True),
         }
+
+    def _wait_for_the_index(self, directory: Path, count: int) -> None:
+        """Until every document is in the search index."""
+        with contextlib.closing(sqlite3.connect(directory / "data" / "mdserver.sqlite3")) as database:
+            give_up = time.monotonic() + PATIENCE
+            while database.execute("SELECT count(*) FROM search_documents").fetchone()[0] < count:
+                if time.monotonic() > give_up:
+                    raise Failed("mdserver's search index does not get ready")
+                time.sleep(0.1)
 
     def _said(self, directory: Path, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "mdserver", "--data", str(directory / "data"), *arguments]
@@ -216,11 +237,13 @@ class PocketBase(Server):
                 made = tell("POST", "/api/batch", {"requests": share})
                 paths += [f"{place}/{one['body']['id']}" for one in made]
         created = [{"title": f"{SERIAL.decode()} {one.title}", "content": one.content} for one in texts[:_SAMPLES]]
+        searched = f"{place}?perPage=20&skipTotal=1&fields=id,title&filter="
         listed = f"{place}?perPage=50&sort=-updated&skipTotal=1&fields=id,title,updated"
         return {
             "read": Work([request("GET", path, signed_in) for path in paths]),
             "list": Work([request("GET", listed, signed_in)]),
-            "create": Work([request("POST", place, signed_in, body) for body in created]),
+            "search": Work([request("GET", f"{searched}{quote(_contains(one))}", signed_in) for one in wanted(texts)]),
+            "create": Work([request("POST", place, signed_in, body) for body in created], settles=True),
         }
 
     def _said(self, *arguments: str) -> list[str]:
@@ -229,6 +252,37 @@ class PocketBase(Server):
     def _token(self, port: int, collection: str) -> str:
         who = {"identity": EMAIL, "password": PASSWORD}
         return str(call(port, "POST", f"/api/collections/{collection}/auth-with-password", who).json["token"])
+
+
+class Datasette(Server):
+    """One table with a full-text index, read-only."""
+
+    name = "datasette"
+    alive = "/-/versions.json"
+
+    def __init__(self) -> None:
+        self._program = Path(sysconfig.get_path("scripts")) / "datasette"
+
+    @property
+    def is_installed(self) -> bool:
+        return self._program.exists()
+
+    @property
+    def version(self) -> str:
+        return f"datasette {importlib.metadata.version('datasette')}"
+
+    def command(self, directory: Path, port: int) -> list[str]:
+        file = str(directory / "notes.db")
+        return [str(self._program), "serve", "-i", file, "--host", "127.0.0.1", "--port", str(port)]
+
+    def fill(self, directory: Path, texts: list[Text], core: int | None) -> dict[str, Work]:
+        with contextlib.closing(sqlite3.connect(directory / "notes.db")) as database, database:
+            database.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT, content TEXT)")
+            database.executemany("INSERT INTO notes (title, content) VALUES (?, ?)", texts)
+            database.execute("CREATE VIRTUAL TABLE notes_fts USING fts5(title, content, content = 'notes')")
+            database.execute("INSERT INTO notes_fts (notes_fts) VALUES ('rebuild')")
+        place = "/notes/notes.json?_size=20&_shape=objects&_nocount=1&_nofacet=1&_search="
+        return {"search": Work([request("GET", f"{place}{quote(one)}", {}) for one in wanted(texts)])}
 
 
 class Bare(Server):
@@ -293,6 +347,17 @@ def request(method: str, path: str, headers: Mapping[str, str], body: object = N
     if body is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
     return "\r\n".join((*lines, "", "")).encode() + data
+
+
+def wanted(texts: list[Text]) -> list[str]:
+    """Words to look for: each in some documents, neither in a few only nor in most."""
+    found = Counter(word for one in texts for word in set(re.findall(r"[a-z]{4,}", one.content.lower())))
+    some = sorted(word for word, often in found.items() if len(texts) / 500 <= often <= len(texts) / 5)
+    return random.Random(1).sample(some, min(len(some), 200))
+
+
+def _contains(word: str) -> str:
+    return f"(title~'{word}'||content~'{word}')"
 
 
 def _collection() -> dict[str, object]:

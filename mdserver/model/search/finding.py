@@ -27,7 +27,8 @@ RANKED = 1_000
 APART = 8
 """Up to so many workspaces are asked for one by one, each in its own range of the index."""
 
-_AT_ONCE = 32
+_AT_ONCE = 21  # a page of 20, and whether there is another
+_SPARE = 10
 _ALL_PARTS = 1_000_000
 _TEXT = f"CASE WHEN d.size <= {snippets.MOST:d} THEN t.text ELSE SUBSTR(t.text, 1, {snippets.MOST:d}) END"
 
@@ -96,28 +97,37 @@ class _Search:
 
     def page(self, after: Key | None, wanted: int) -> list[tuple[Key, Hit]]:
         """So many hits after the key, or fewer when there are no more."""
-        # First among all entries, then, if too many of the newest are out of the question, among those that are not.
         is_narrow = not self.only.is_empty or len(self.ranges) > APART
-        ranked, is_cut = self._ranked(self.only if is_narrow else None)
-        found = self._live(ranked, after, wanted)
-        if is_cut and not is_narrow and len(found) < wanted:
-            ranked, _ = self._ranked(self.only)
+        # First the very best; then all that are ranked, when too many of those are out of the question; and then, when
+        # too many of the newest are, those that are not.
+        steps = [(self.only if is_narrow else None, RANKED)]
+        if after is None:
+            steps.insert(0, (steps[0][0], wanted + _SPARE))
+        if not is_narrow:
+            steps.append((self.only, RANKED))
+        found: list[tuple[Key, tuple[Any, ...], str]] = []
+        for only, best in steps:
+            ranked, is_cut = self._ranked(only, best)
             found = self._live(ranked, after, wanted)
-        return found
+            if len(found) >= wanted or not is_cut:
+                break
+        documents = self._documents([row for _, row, _ in found])
+        return [(key, self._hit(key, documents[row[0]], text)) for key, row, text in found]
 
-    def _ranked(self, only: Filter | None) -> tuple[list[Key], bool]:
-        """Every candidate, the best first; and whether there are more than are ranked."""
+    def _ranked(self, only: Filter | None, best: int) -> tuple[list[Key], bool]:
+        """The best candidates, the best first; and whether there are more."""
         keys, is_cut = list(self.scan.found), False
         index = engines.of(self.db)
         ranges = self.ranges
         if len(ranges) > APART:
             ranges = [Numbers(min(one.low for one in ranges), max(one.high for one in ranges))]
         for numbers in ranges:
-            rows = index.matches(self.db, Question(self.query, self.fields, numbers, RANKED), only)
-            is_cut = is_cut or len(rows) == RANKED
+            rows = index.matches(self.db, Question(self.query, self.fields, numbers, RANKED, best), only)
+            is_cut = is_cut or len(rows) == best
             keys += [Key(score, n) for n, score in rows]
             keys += self._long(numbers)
-        keys.sort(key=lambda key: (-key.score, -key.tie))
+        if len(ranges) != 1 or len(keys) > len(rows):
+            keys.sort(key=lambda key: (-key.score, -key.tie))
         return keys, is_cut
 
     def _long(self, numbers: Numbers) -> list[Key]:
@@ -130,7 +140,7 @@ class _Search:
 
         def scores(wanted: Query) -> dict[int, float]:
             best: dict[int, float] = {}
-            question = Question(wanted, self.fields, numbers.of_parts, _ALL_PARTS)
+            question = Question(wanted, self.fields, numbers.of_parts, _ALL_PARTS, _ALL_PARTS)
             for n, score in index.matches(self.db, question, None):
                 owner = owners[n]
                 best[owner] = max(score, best.get(owner, 0.0))
@@ -142,8 +152,8 @@ class _Search:
             kept -= set(scores(Query((term,), ())))
         return [Key(sum(one[owner] for one in found), owner) for owner in kept]
 
-    def _live(self, ranked: list[Key], after: Key | None, wanted: int) -> list[tuple[Key, Hit]]:
-        """The first hits after the key: those of the candidates that are what they were, and may be read."""
+    def _live(self, ranked: list[Key], after: Key | None, wanted: int) -> list[tuple[Key, tuple[Any, ...], str]]:
+        """The first of the candidates after the key that are what they were, and may be read: (key, COLUMNS, text)."""
         if after is not None:
             ranked = [key for key in ranked if (-key.score, -key.tie) > (-after.score, -after.tie)]
         found: list[tuple[Key, tuple[Any, ...], str]] = []
@@ -155,9 +165,7 @@ class _Search:
                     found.append((key, row[0], row[1]))
             if len(found) >= wanted:
                 break
-        found = found[:wanted]
-        documents = self._documents([row for _, row, _ in found])
-        return [(key, self._hit(key, documents[row[0]], text)) for key, row, text in found]
+        return found[:wanted]
 
     def _rows(self, numbers: list[int]) -> dict[int, tuple[tuple[Any, ...], str]]:
         """The live documents with these numbers: number → (COLUMNS, text)."""
@@ -183,8 +191,12 @@ class _Search:
     def _hit(self, key: Key, document: Document, text: str) -> Hit:
         shown: str | None = None
         where: list[Field] = []
-        if "title" in self.fields and any(stands(term, fold(document.title)) for term in self.query.wanted):
-            where.append("title")
+        if "title" in self.fields:
+            title = fold(document.title)
+            for term in self.query.wanted:
+                if stands(term, title) is not None:
+                    where.append("title")
+                    break
         if "content" in self.fields:
             shown = snippets.snippet(text, self.query.wanted)
             if shown is not None:

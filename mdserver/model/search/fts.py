@@ -52,21 +52,21 @@ def check(tx: Tx) -> None:
 
 
 def matches(db: Reader, question: Question, only: Filter | None) -> list[tuple[int, float]]:
-    """(number, score) of the newest matching entries; with `only`, of live documents that it lets through."""
+    """(number, score) of the best of the newest matching entries; with `only`, of live documents that pass it."""
     values: list[Value] = [_expression(question.query, question.fields), *question.numbers]
     if only is None:
         sql = (
-            f"SELECT rowid, -{_BM25} FROM search_fts WHERE search_fts MATCH $1 AND rowid >= $2 AND rowid <= $3"
-            f" ORDER BY rowid DESC LIMIT {question.most:d}"
+            f"SELECT rowid AS n, {_BM25} AS cost FROM search_fts WHERE search_fts MATCH $1"
+            f" AND rowid >= $2 AND rowid <= $3 ORDER BY rowid DESC LIMIT {question.most:d}"
         )
     else:
         sql = (
-            f"SELECT search_fts.rowid, -{_BM25} FROM search_fts"
+            f"SELECT search_fts.rowid AS n, {_BM25} AS cost FROM search_fts"
             f" CROSS JOIN search_documents s ON s.n = search_fts.rowid{LIVE} WHERE search_fts MATCH $1"
             f" AND search_fts.rowid >= $2 AND search_fts.rowid <= $3{only.sql(values)}"
             f" ORDER BY search_fts.rowid DESC LIMIT {question.most:d}"
         )
-    return db.rows(sql, *values)
+    return db.rows(f"SELECT n, -cost FROM ({sql}) ORDER BY cost, n DESC LIMIT {question.best:d}", *values)
 
 
 def weigher(db: Reader, question: Question) -> Callable[[list[str], list[str]], float]:

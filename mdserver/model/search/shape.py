@@ -111,12 +111,16 @@ class Numbers(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What an engine's index is asked: the query, in which fields, among which numbers, at most how many."""
+    """What an engine's index is asked: the query, in which fields, among which numbers.
+
+    The newest `most` matches are ranked, and of these the best `best` are given, the best first.
+    """
 
     query: Query
     fields: tuple[Field, ...]
     numbers: Numbers
     most: int
+    best: int
 
 
 # Joins `search_documents s` to the live document. Whoever uses it sees what holds now: an entry for another title or

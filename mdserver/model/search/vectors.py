@@ -53,7 +53,7 @@ def check(tx: Tx) -> None:
 
 
 def matches(db: Reader, question: Question, only: Filter | None) -> list[tuple[int, float]]:
-    """(number, score) of the newest matching entries; with `only`, of live documents that it lets through."""
+    """(number, score) of the best of the newest matching entries; with `only`, of live documents that pass it."""
     values: list[Value] = [_expression(question), *question.numbers]
     where = f"e.vector @@ CAST($1 AS tsquery) AND e.n >= $2 AND e.n <= $3{_phrases(question, values)}"
     live = ""
@@ -61,8 +61,9 @@ def matches(db: Reader, question: Question, only: Filter | None) -> list[tuple[i
         live = f" JOIN search_documents s ON s.n = e.n{LIVE}"
         where += only.sql(values)
     return db.rows(
-        f"SELECT f.n, CAST({_RANK % 'f.vector'} AS double precision) FROM (SELECT e.n, e.vector FROM search_vectors e"
-        f"{live} WHERE {where} ORDER BY e.n DESC LIMIT {question.most:d}) f",
+        f"SELECT f.n, CAST({_RANK % 'f.vector'} AS double precision) AS score FROM"
+        f" (SELECT e.n, e.vector FROM search_vectors e{live} WHERE {where} ORDER BY e.n DESC LIMIT {question.most:d}) f"
+        f" ORDER BY score DESC, n DESC LIMIT {question.best:d}",
         *values,
     )
 
