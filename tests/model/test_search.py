@@ -13,10 +13,10 @@ from mdserver.errors import Busy, NotFound
 from mdserver.model import documents, members, search, workspaces
 from mdserver.model.access import EDITOR, Principal
 from mdserver.model.documents import Document
-from mdserver.model.search import Field, Filter, Found, finding, indexing, waiting
+from mdserver.model.search import Field, Filter, Found, finding, indexer, indexing, waiting
 from mdserver.model.updates import Door
 from mdserver.query import Query
-from mdserver.store.db import Database
+from mdserver.store.db import Database, Reader
 from mdserver.terms import Term, fold, tokens
 
 from .test_updates import person
@@ -317,6 +317,7 @@ async def test_more_matches_than_are_ranked_and_the_newest_in_the_trash(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finding, "RANKED", 10)
+    monkeypatch.setattr(finding, "_SPARE", 1)
     made = [await desk.make(f"Note {n:02d}", "needle") for n in range(30)]
     await search.bring_up(desk.database)
     assert sorted(await desk.titles("needle")) == [f"Note {n:02d}" for n in range(20, 30)]
@@ -324,6 +325,12 @@ async def test_more_matches_than_are_ranked_and_the_newest_in_the_trash(
         await desk.trash(one.id)
     assert sorted(await desk.titles("needle")) == [f"Note {n:02d}" for n in range(2, 12)]
     assert sorted(await desk.titles("needle", only=Filter(kind="markdown"))) == [f"Note {n:02d}" for n in range(2, 12)]
+    first = await desk.ask("needle", limit=6)
+    assert len(first.hits) == 6
+    rest = await desk.ask("needle", limit=6, after=first.following)
+    found = [hit.document.title for hit in (*first.hits, *rest.hits)]
+    assert sorted(found) == [f"Note {n:02d}" for n in range(2, 12)]
+    assert rest.following is None
 
 
 async def test_a_long_document_is_found_by_what_stands_far_apart(desk: Desk, state: str) -> None:
@@ -414,13 +421,43 @@ async def test_a_stop_in_the_middle_loses_nothing(desk: Desk) -> None:
     assert stops > 5
 
 
+def _index_of(db: Reader) -> list[tuple[str, str]]:
+    """How SQLite's index is made and set."""
+    if db.engine == "postgres":
+        return []
+    made = db.rows("SELECT name, sql FROM sqlite_schema WHERE name LIKE 'search_fts%' ORDER BY name")
+    return made + db.rows("SELECT k, v FROM search_fts_config WHERE k <> 'version' ORDER BY k")
+
+
+async def test_segments_are_merged_when_there_is_nothing_else_to_do(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "MERGE_AFTER", 20)
+    monkeypatch.setattr(indexer, "REST", 0)
+    running = search.Indexer(desk.database, gather=0)
+    for n in range(20):
+        await desk.make(f"Note {n}", f"needle word{n}")
+    task = asyncio.create_task(running.run())
+    await running.settled()
+    while desk.database.engine == "sqlite" and await desk.database.read(
+        lambda db: (db.value(int, "SELECT count(DISTINCT segid) FROM search_fts_idx") or 0) > 1
+    ):
+        pass
+    assert len(await desk.titles("needle")) == 20
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_rebuilt_index_is_the_same(desk: Desk) -> None:
     for title, content in LIBRARY.items():
         await desk.make(title, content)
     await desk.make("Long", "東京 and more words " * 5_000)
     await search.bring_up(desk.database)
     before = await desk.titles("東京")
+    made = await desk.database.read(_index_of)
     await search.rebuild(desk.database)
+    assert await desk.database.read(_index_of) == made
     assert sorted(await desk.titles("東京")) == sorted(before)
     await search.bring_up(desk.database)
     assert await desk.titles("東京") == before
@@ -460,23 +497,23 @@ async def test_a_search_that_takes_too_long_is_given_up(desk: Desk, monkeypatch:
 async def test_the_indexer_follows_the_changes(desk: Desk) -> None:
     database = desk.database
     await desk.make("Before", "needle")
-    indexer = search.Indexer(database, gather=0)
-    running = asyncio.create_task(indexer.run())
-    await indexer.settled()
+    follower = search.Indexer(database, gather=0)
+    running = asyncio.create_task(follower.run())
+    await follower.settled()
     known = await database.read(lambda db: db.column(str, "SELECT title FROM search_documents"))
     assert known == ["Before"]
     made = await desk.make("After", "needle")
     place = await database.write(lambda tx: workspaces.create(tx, desk.me, name="Second"))
     await desk.make("Elsewhere", "needle", workspace_id=place)
-    await indexer.settled()
+    await follower.settled()
     assert await database.read(indexing.lagging) == []
     assert sorted(await desk.titles("needle")) == ["After", "Before", "Elsewhere"]
     await desk.trash(made.id)
     await desk.purge(made.id)
-    await indexer.settled()
+    await follower.settled()
     assert await database.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents")) == 2
     await search.rebuild(database)
-    await indexer.settled()
+    await follower.settled()
     assert await database.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents")) == 2
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

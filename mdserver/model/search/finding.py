@@ -101,7 +101,7 @@ class _Search:
         # First the very best; then all that are ranked, when too many of those are out of the question; and then, when
         # too many of the newest are, those that are not.
         steps = [(self.only if is_narrow else None, RANKED)]
-        if after is None:
+        if after is None and wanted + _SPARE < RANKED:
             steps.insert(0, (steps[0][0], wanted + _SPARE))
         if not is_narrow:
             steps.append((self.only, RANKED))

@@ -32,6 +32,7 @@ def clear(tx: Tx) -> None:
     """Take everything out."""
     tx.run("DROP TABLE search_fts")
     tx.run("CREATE VIRTUAL TABLE search_fts USING fts5(title, words, tokenize = 'ascii', prefix = '2 3')")
+    tx.run("INSERT INTO search_fts (search_fts, rank) VALUES ('usermerge', 2)")
 
 
 def tidy(tx: Tx, pages: int) -> bool:

@@ -21,6 +21,9 @@ REST = 0.05
 
 RETRY = (1.0, 5.0, 30.0)
 
+MERGE_AFTER = 1_000
+"""Documents after which the index's segments are merged, when there is nothing else to do."""
+
 MERGE_PAGES = 64
 
 
@@ -37,6 +40,7 @@ class Indexer:
         database.listen("workspace", self._changed)
         database.listen("search", lambda _: self._look_again())
         self._start_over = True
+        self._entered = 0
 
     async def run(self) -> None:
         """Work until cancelled. What fails is logged and tried again: searches look at what waits by themselves."""
@@ -48,6 +52,7 @@ class Indexer:
                     self._todo.update(await self._database.read(indexing.lagging))
                 if not self._todo and not self._start_over:
                     self._idle.set()
+                    await self._merge()
                     await self._wanted.wait()
                     self._idle.clear()
                     with contextlib.suppress(TimeoutError):
@@ -55,7 +60,7 @@ class Indexer:
                 self._wanted.clear()
                 for workspace_id in list(self._todo):
                     self._todo.discard(workspace_id)
-                    await _bring_up(self._database, workspace_id, self._rest)
+                    self._entered += await _bring_up(self._database, workspace_id, self._rest)
                 failures = 0
             except Exception:
                 log.exception("the search index could not be brought up to date; trying again")
@@ -72,6 +77,13 @@ class Indexer:
             await self._idle.wait()
         finally:
             self._hurried.clear()
+
+    async def _merge(self) -> None:
+        """Merge segments until something else is to be done."""
+        while self._entered >= MERGE_AFTER and not self._wanted.is_set():
+            if not await self._database.write(lambda tx: engines.of(tx).tidy(tx, MERGE_PAGES)):
+                self._entered = 0
+            await asyncio.sleep(REST)
 
     async def _rest(self, seconds: float) -> None:
         await asyncio.sleep(0 if self._hurried.is_set() else min(seconds, REST))
@@ -91,14 +103,19 @@ async def bring_up(database: Database) -> None:
         await _bring_up(database, workspace_id, lambda seconds: asyncio.sleep(0))
 
 
-async def _bring_up(database: Database, workspace_id: str, rest: Callable[[float], Awaitable[None]]) -> None:
-    """Do all there is to do in a workspace; `rest` is told after each unit of work how long it took."""
-    loop = asyncio.get_running_loop()
+async def _bring_up(database: Database, workspace_id: str, rest: Callable[[float], Awaitable[None]]) -> int:
+    """Do all there is to do in a workspace; how many documents were entered.
+
+    `rest` is told after each unit of work how long it took.
+    """
+    loop, entered = asyncio.get_running_loop(), 0
     while (batch := await database.read(lambda db: indexing.prepare(db, workspace_id))) is not None:
         for unit in indexing.units(batch):
             began = loop.time()
             await database.write(unit)
             await rest(loop.time() - began)
+        entered += len(batch.entries)
+    return entered
 
 
 async def rebuild(database: Database) -> None:
