@@ -27,8 +27,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         return table == "schema_migrations" or table.startswith(self.derived)
 
 
-# A search index is rebuilt by `afterwards`, where no trigger has filled it with the rows; a new epoch for clients that
-# sync will be written there, too.
+# The search index starts empty and is filled by the server's indexer, which follows the change log; a new epoch for
+# clients that sync will be written by `afterwards`.
 ALL = Contents(
     tables=(
         "users",

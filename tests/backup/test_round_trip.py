@@ -17,6 +17,8 @@ from mdserver.backup.format import BadArchive
 from mdserver.backup.reading import Archive
 from mdserver.backup.restoring import Restored
 from mdserver.errors import Conflict
+from mdserver.model import search
+from mdserver.query import parse
 from mdserver.store.blobs_local import LocalBlobs
 from mdserver.store.datadir import DataDirectory
 from mdserver.store.db import Database, Engine
@@ -194,3 +196,35 @@ async def test_any_tar_program_reads_it(tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_exec(*command.split(), cwd=out)
         assert await process.wait() == 0
     assert (out / "tables" / "documents" / "000001.msgpack.gz").exists()
+
+
+@pytest.mark.parametrize("there", engines.ENGINES)
+async def test_the_search_index_fills_itself(database: Database, there: Engine, tmp_path: Path) -> None:
+    me = await filled(database)
+    await search.bring_up(database)
+    await backed_up(database, tmp_path / "a.tar")
+    with engines.fresh_dsn() as dsn:
+        await restored(tmp_path / "a.tar", there, tmp_path / "data", dsn)
+        again = await opened(there, tmp_path / "data", dsn)
+        try:
+            asked = partial(
+                search.search,
+                me=me,
+                query=parse("strasse"),
+                workspace_id=None,
+                fields=search.FIELDS,
+                only=search.Filter(),
+                after=None,
+                limit=10,
+            )
+            waiting = await again.read(asked)
+            assert waiting.hits
+            await search.bring_up(again)
+            indexed = await again.read(asked)
+            assert [one.document for one in indexed.hits] == [one.document for one in waiting.hits]
+            assert await again.write(search.verify) == []
+            assert await again.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents")) == (
+                await database.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents"))
+            )
+        finally:
+            await again.close()

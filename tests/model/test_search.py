@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,12 @@ from mdserver.model.documents import Document
 from mdserver.model.search import Field, Filter, Found, finding, indexer, indexing, waiting
 from mdserver.model.updates import Door
 from mdserver.query import Query
-from mdserver.store.db import Database, Reader
+from mdserver.store.db import Database, Engine, Reader
+from mdserver.store.migrate import Migration, known, migrate_postgres, migrate_sqlite
+from mdserver.store.postgres import Postgres
+from mdserver.store.sqlite import SQLite
 from mdserver.terms import Term, fold, tokens
+from tests import engines
 
 from .test_updates import person
 
@@ -464,6 +469,36 @@ async def test_a_rebuilt_index_is_the_same(desk: Desk) -> None:
     assert await desk.database.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents")) == 8
     assert await search.upkeep(desk.database) >= 1
     assert await desk.titles("東京") == before
+
+
+async def test_documents_from_before_the_index_get_into_it(engine: Engine, tmp_path: Path) -> None:
+    old = [one for one in known(engine) if one.number < 2]
+    with engines.fresh_dsn() as dsn:
+        database: SQLite | Postgres
+        if engine == "sqlite":
+            database = await SQLite.open(tmp_path / "old.sqlite3")
+        else:
+            database = await Postgres.open(dsn)
+
+        async def migrate(migrations: list[Migration]) -> None:
+            if isinstance(database, SQLite):
+                await migrate_sqlite(database, backups=tmp_path, migrations=migrations)
+            else:
+                await migrate_postgres(database, migrations=migrations)
+
+        try:
+            await migrate(old)
+            me, workspace_id = await person(database, "ada")
+            desk = Desk(database, me, workspace_id)
+            for title, content in LIBRARY.items():
+                await desk.make(title, content)
+            await migrate(known(engine))
+            assert sorted(await desk.titles("東京")) == ["Japanese", "Mixed"]
+            await search.bring_up(database)
+            assert sorted(await desk.titles("東京")) == ["Japanese", "Mixed"]
+            assert await database.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents")) == 7
+        finally:
+            await database.close()
 
 
 async def test_what_is_wrong_with_an_index_is_told(desk: Desk) -> None:

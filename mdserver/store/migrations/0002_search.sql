@@ -11,7 +11,7 @@ CREATE TABLE search_workspaces (
 
 -- Of which title and text of a document the index knows. It holds only while these are the document's own.
 CREATE TABLE search_documents (
-    n INTEGER PRIMARY KEY,
+    n INTEGER NOT NULL PRIMARY KEY,
     document_id TEXT NOT NULL UNIQUE,
     title TEXT NOT NULL,
     content_hash TEXT NOT NULL
@@ -19,7 +19,7 @@ CREATE TABLE search_documents (
 
 -- A long text is indexed in parts, under negative numbers; `owner` is the document's number.
 CREATE TABLE search_parts (
-    n INTEGER PRIMARY KEY,
+    n INTEGER NOT NULL PRIMARY KEY,
     owner INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX search_parts_owner ON search_parts (owner);
