@@ -55,3 +55,16 @@ def is_known(db: Reader, workspace_id: str, entity: Entity, entity_id: str) -> b
             entity_id,
         )
     )
+
+
+def known_below(db: Reader, workspace_id: str, entity: Entity, prefix: str) -> list[str]:
+    """Of the things whose ids begin with `prefix`, which ends in `/`: those that the log does not say are deleted."""
+    return db.column(
+        str,
+        "SELECT entity_id FROM changes WHERE workspace_id = $1 AND entity = $2 AND entity_id > $3 AND entity_id < $4"
+        " AND action = 'upsert'",
+        workspace_id,
+        entity,
+        prefix,
+        prefix.removesuffix("/") + "0",
+    )

@@ -65,3 +65,10 @@ def read(db: Reader, document_id: str, content_hash: str) -> str:
         raise Gone("The text of this version is not kept any more.")
     encoding, data = found[0]
     return (zlib.decompress(data) if encoding == "zlib" else bytes(data)).decode()
+
+
+def drop_unused(tx: Tx, document_id: str, hashes: set[str]) -> None:
+    """Delete those of these texts of the document that no version names any more."""
+    named = tx.column(str, "SELECT content_hash FROM document_versions WHERE document_id = $1", document_id)
+    for one in sorted(hashes.difference(named)):
+        tx.run("DELETE FROM texts WHERE document_id = $1 AND hash = $2", document_id, one)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from mdserver import clock
 from mdserver.errors import NotFound
 from mdserver.store.db import Reader, Tx
 from mdserver.store.rows import Time
@@ -16,6 +20,8 @@ from .documents.shape import Document, persons, present_text
 
 Reason = Literal["create", "edit", "merge", "restore", "import", "copy"]
 MAXIMUM_NAME = 200
+LOOKED_THROUGH = 2_000
+"""Versions that are read at once to find those that need not be kept."""
 
 
 class Version(msgspec.Struct, kw_only=True):
@@ -29,6 +35,24 @@ class Version(msgspec.Struct, kw_only=True):
     content_hash: str
     reason: str
     created_at: Time
+
+
+class Moment(NamedTuple):
+    """What decides whether a version is kept."""
+
+    version: int
+    created_at: int
+    is_named: bool
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How the history thins out, by age in milliseconds: at first everything, then the last version of each hour,
+    then the last of each day, and at `daily` (None: never) nothing but what has a name, and the newest.
+    """
+
+    everything: int
+    hourly: int
+    daily: int | None
 
 
 class _Row(msgspec.Struct, kw_only=True):
@@ -117,6 +141,90 @@ def rename(tx: Tx, me: Actor, document: Document, version: int, name: str | None
     ):
         raise NotFound(f"The document has no version {version} in its history.")
     changes.record(tx, me, document.workspace_id, "version", f"{document.id}/{version}", version=version)
+
+
+def surplus(moments: Sequence[Moment], retention: Retention, *, now: int) -> list[int]:
+    """The numbers of those versions, of all that a document has in order, that need not be kept.
+
+    An hour or a day (of UTC) is represented by its last version, kept or not yet judged. So what is thinned out again
+    and again ends as what is thinned out once.
+    """
+    last_of_hour = {one.created_at // clock.HOUR: one.version for one in moments}
+    last_of_day = {one.created_at // clock.DAY: one.version for one in moments}
+
+    def is_kept(one: Moment) -> bool:
+        age = now - one.created_at
+        if age < retention.everything:
+            return True
+        if age < retention.hourly:
+            return last_of_hour[one.created_at // clock.HOUR] == one.version
+        if retention.daily is None or age < retention.daily:
+            return last_of_day[one.created_at // clock.DAY] == one.version
+        return False
+
+    return [one.version for one in moments[:-1] if not one.is_named and not is_kept(one)]
+
+
+def look_through(
+    db: Reader, retention: Retention, *, after: str, rows: int = LOOKED_THROUGH
+) -> tuple[dict[str, list[int]], str | None]:
+    """Some documents further on (in order of their ids, after this one): → what of their histories need not be kept,
+    and the document to go on after, None at the end.
+    """
+    columns = "document_id, version, created_at, CASE WHEN name IS NULL THEN 0 ELSE 1 END FROM document_versions"
+    found = db.rows(
+        f"SELECT {columns} WHERE document_id > $1 ORDER BY document_id, version LIMIT {rows:d}",
+        after,
+    )
+    histories = {id: list(lines) for id, lines in groupby(found, itemgetter(0))}
+    is_end = len(found) < rows
+    if not is_end:
+        last = found[-1][0]
+        if len(histories) > 1:
+            del histories[last]  # it may have more: it comes first the next time
+        else:
+            histories[last] = db.rows(f"SELECT {columns} WHERE document_id = $1 ORDER BY version", last)
+    now = clock.now()
+    judged = {
+        id: surplus([Moment(number, at, named == 1) for _, number, at, named in lines], retention, now=now)
+        for id, lines in histories.items()
+        if len(lines) > 1
+    }
+    return {id: numbers for id, numbers in judged.items() if numbers}, None if is_end else next(reversed(histories))
+
+
+def prune(tx: Tx, me: Actor, surplus: dict[str, list[int]]) -> int:
+    """Delete these versions by document, with the texts that only they have; how many.
+
+    Never the newest, and none that has got a name meanwhile.
+    """
+    count = 0
+    for document_id, numbers in surplus.items():
+        gone = {
+            number: str(content_hash)
+            for number in numbers
+            for (content_hash,) in tx.rows(
+                "DELETE FROM document_versions WHERE document_id = $1 AND version = $2 AND name IS NULL AND version <"
+                " (SELECT max(v.version) FROM document_versions v WHERE v.document_id = $1) RETURNING content_hash",
+                document_id,
+                number,
+            )
+        }
+        if gone:
+            texts.drop_unused(tx, document_id, set(gone.values()))
+            _forget_changes(tx, me, document_id, set(gone))
+        count += len(gone)
+    return count
+
+
+def _forget_changes(tx: Tx, me: Actor, document_id: str, gone: set[int]) -> None:
+    """Tell those who sync of the deleted versions, as far as they were told of them: those that once had a name."""
+    workspace_id = tx.value(str, "SELECT workspace_id FROM documents WHERE id = $1", document_id)
+    if workspace_id is None:
+        return
+    for entity_id in changes.known_below(tx, workspace_id, "version", f"{document_id}/"):
+        if int(entity_id.rpartition("/")[2]) in gone:
+            changes.record(tx, me, workspace_id, "version", entity_id, deleted=True)
 
 
 def _seen(db: Reader, me: Principal, rows: list[_Row]) -> list[Version]:
