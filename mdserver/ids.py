@@ -22,6 +22,12 @@ def new() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def first(moment: int) -> str:
+    """What no id made at this moment (in milliseconds) or later is less than."""
+    text = f"{max(moment, 0) & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{text[:8]}-{text[8:]}"
+
+
 def is_id(text: str) -> bool:
     """Whether the text is a UUIDv7 in lower-case canonical form."""
     return _FORM.fullmatch(text) is not None

@@ -51,3 +51,13 @@ def record(
 def has(db: Reader, entry: str) -> bool:
     """Whether there is an entry with this id."""
     return bool(db.value(int, "SELECT 1 FROM audit WHERE id = $1", entry))
+
+
+def forget_old(tx: Tx, *, kept: int, limit: int = 500) -> int:
+    """Delete entries that were written `kept` ms ago; how many, at most `limit`."""
+    before = clock.now() - kept
+    return tx.run(
+        f"DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < $1 AND at <= $2 ORDER BY id LIMIT {limit:d})",
+        ids.first(before + 1),  # ids begin with their time: the oldest are found without an index of their own
+        before,
+    )

@@ -102,9 +102,11 @@ def end_all(tx: Tx, user_id: str) -> None:
     tx.run("DELETE FROM codes WHERE user_id = $1", user_id)
 
 
-def forget_old(tx: Tx) -> int:
-    """Delete codes past their time; how many."""
-    return tx.run("DELETE FROM codes WHERE expires_at <= $1", clock.now())
+def forget_old(tx: Tx, *, limit: int = 500) -> int:
+    """Delete codes past their time; how many, at most `limit`."""
+    return tx.run(
+        f"DELETE FROM codes WHERE hash IN (SELECT hash FROM codes WHERE expires_at <= $1 LIMIT {limit:d})", clock.now()
+    )
 
 
 def _gone() -> Gone:

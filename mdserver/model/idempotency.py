@@ -54,6 +54,10 @@ def remember(tx: Tx, principal: str, key: str, fingerprint: bytes, *, result_id:
     )
 
 
-def forget_old(tx: Tx) -> int:
-    """Delete keys past their day; how many."""
-    return tx.run("DELETE FROM idempotency_keys WHERE created_at <= $1", clock.now() - KEPT)
+def forget_old(tx: Tx, *, limit: int = 500) -> int:
+    """Delete keys past their day; how many, at most `limit`."""
+    return tx.run(
+        "DELETE FROM idempotency_keys WHERE (principal, key) IN"
+        f" (SELECT principal, key FROM idempotency_keys WHERE created_at <= $1 LIMIT {limit:d})",
+        clock.now() - KEPT,
+    )

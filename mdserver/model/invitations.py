@@ -193,9 +193,12 @@ def accept(tx: Tx, me: Actor, invitation: Held, *, email: str) -> None:
     )
 
 
-def forget_old(tx: Tx, *, kept: int = 90 * clock.DAY) -> int:
-    """Delete invitations that expired `kept` ms ago; how many."""
-    return tx.run("DELETE FROM invitations WHERE expires_at <= $1", clock.now() - kept)
+def forget_old(tx: Tx, *, kept: int = 90 * clock.DAY, limit: int = 500) -> int:
+    """Delete invitations that expired `kept` ms ago; how many, at most `limit`."""
+    return tx.run(
+        f"DELETE FROM invitations WHERE id IN (SELECT id FROM invitations WHERE expires_at <= $1 LIMIT {limit:d})",
+        clock.now() - kept,
+    )
 
 
 def _with_secret(one: Invitation, secret: str) -> NewInvitation:

@@ -211,11 +211,15 @@ def end_all(tx: Tx, user_id: str, *, but: str | None = None) -> int:
     return len(ending)
 
 
-def forget_old(tx: Tx, *, kept: int = 90 * clock.DAY) -> int:
-    """Delete expired tokens, and sessions that ended `kept` ms ago; how many of both."""
+def forget_old(tx: Tx, *, kept: int = 90 * clock.DAY, limit: int = 500) -> int:
+    """Delete expired tokens, and sessions that ended `kept` ms ago; how many of both. At most `limit` of each."""
     now = clock.now()
-    return tx.run("DELETE FROM tokens WHERE expires_at <= $1", now) + tx.run(
-        "DELETE FROM sessions WHERE expires_at <= $1 OR ended_at <= $1", now - kept
+    return tx.run(
+        f"DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE expires_at <= $1 LIMIT {limit:d})", now
+    ) + tx.run(
+        "DELETE FROM sessions WHERE id IN"
+        f" (SELECT id FROM sessions WHERE expires_at <= $1 OR ended_at <= $1 LIMIT {limit:d})",
+        now - kept,
     )
 
 

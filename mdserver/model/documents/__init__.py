@@ -25,7 +25,7 @@ from .shape import (
     require_live,
     require_text,
 )
-from .trash import empty, purge, restore, trash
+from .trash import empty, purge, purge_old, restore, trash
 
 __all__ = [
     "SHORT",
@@ -63,6 +63,7 @@ __all__ = [
     "present_text",
     "project",
     "purge",
+    "purge_old",
     "rename_file",
     "require_live",
     "require_text",

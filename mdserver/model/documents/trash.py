@@ -120,6 +120,22 @@ def empty(tx: Tx, me: Actor, workspace_id: str, *, limit: int = 500) -> int:
     return _erase(tx, me, workspace_id, ids)
 
 
+def purge_old(tx: Tx, me: Actor, *, kept: int, limit: int = 20) -> int:
+    """Purge up to `limit` documents that were trashed `kept` ms ago; how many. 0: there are no more.
+
+    Of one workspace at a time, the longest trashed first, and of a set what stands below.
+    """
+    rows = tx.rows(
+        "SELECT id, workspace_id FROM documents WHERE trashed_at <= $1"
+        f" ORDER BY trashed_at, workspace_id, trash_id, path_key DESC LIMIT {limit:d}",
+        clock.now() - kept,
+    )
+    if not rows:
+        return 0
+    first = rows[0][1]
+    return _erase(tx, me, first, [id for id, workspace_id in rows if workspace_id == first])
+
+
 def _erase(tx: Tx, me: Actor, workspace_id: str, ids: list[str]) -> int:
     for one in ids:
         tx.run("DELETE FROM documents WHERE id = $1", one)
