@@ -17,6 +17,8 @@ from . import __version__, authorities, terms
 from .config import Config
 from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
+from .jobs.table import jobs
+from .jobs.timetable import Timetable
 from .model.search import Indexer
 from .model.updates import Door
 from .store.datadir import DataDirectory
@@ -57,6 +59,7 @@ CLOSING_SECONDS = 5
 """Beyond server.shutdown_seconds: time for the database to finish what is queued."""
 
 INDEXER: web.AppKey[Indexer] = web.AppKey("indexer", Indexer)
+TIMETABLE: web.AppKey[Timetable] = web.AppKey("timetable", Timetable)
 
 ROUTES = (
     auth.routes,
@@ -146,6 +149,7 @@ def create_app(
     passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
+    app[TIMETABLE] = timetable = Timetable(database, jobs(config, database))
 
     async def hashing(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -182,7 +186,14 @@ def create_app(
         task.cancel()
         await asyncio.wait([task])
 
-    app.cleanup_ctx.extend([hashing, mailing, noting, backing_up, indexing])
+    async def keeping_time(_: web.Application) -> AsyncIterator[None]:
+        keeping = asyncio.create_task(timetable.keep()) if config.jobs.enabled else None
+        yield
+        await timetable.close()
+        if keeping is not None:
+            await keeping
+
+    app.cleanup_ctx.extend([hashing, mailing, noting, backing_up, indexing, keeping_time])
     pages.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from msgspec import Struct
 
-from .config_sections import Accounts, Backup, Config, Database, Limits, Log, Mail, Rates, Server
+from .config_sections import Accounts, Backup, Config, Database, Jobs, Limits, Log, Mail, Rates, Retention, Server
 from .config_values import (
     BY_TYPE,
     DAY,
@@ -46,6 +46,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Database",
+    "Jobs",
     "Keep",
     "Key",
     "Limits",
@@ -55,6 +56,7 @@ __all__ = [
     "Network",
     "Rate",
     "Rates",
+    "Retention",
     "Schedule",
     "Secret",
     "Server",
@@ -322,7 +324,7 @@ def _secret_in(path: object) -> str:
 
 def _contradictions(config: Config, origins: Mapping[str, _Given], *, spoilt: set[str]) -> Iterator[Mistake]:
     """Values that are right alone and wrong together; not judged where one of them is spoilt already."""
-    server, accounts, mail = config.server, config.accounts, config.mail
+    server, accounts, mail, kept = config.server, config.accounts, config.mail, config.retention
     path = "/".join(["", *server.public_url.split("/")[3:]])
     for names, wrong, message in (
         (
@@ -334,6 +336,16 @@ def _contradictions(config: Config, origins: Mapping[str, _Given], *, spoilt: se
             "accounts.refresh_idle accounts.refresh_absolute",
             accounts.refresh_idle > accounts.refresh_absolute,
             "must not be longer than refresh_absolute",
+        ),
+        (
+            "retention.versions_hourly retention.versions",
+            kept.versions is not None and kept.versions_hourly < kept.versions,
+            "must not be shorter than versions",
+        ),
+        (
+            "retention.versions_daily retention.versions_hourly",
+            kept.versions_daily is not None and kept.versions_daily < kept.versions_hourly,
+            "must not be shorter than versions_hourly",
         ),
         ("mail.sender mail.host", mail.host and not mail.sender, "must be given when host is"),
         ("mail.username mail.password", mail.password and not mail.username, "must be given when password is"),

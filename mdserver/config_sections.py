@@ -31,6 +31,7 @@ from .config_values import (
     Schedule,
     Secret,
     duration,
+    duration_or_off,
     integer,
     size,
 )
@@ -136,6 +137,36 @@ class Accounts(Struct, frozen=True, kw_only=True):
     ] = 10 * MINUTE
 
 
+class Retention(Struct, frozen=True, kw_only=True):
+    """How long things are kept that nobody deletes; "off" keeps them for ever."""
+
+    trash: Annotated[
+        int | None,
+        "How long what is in the trash can be restored.",
+        duration_or_off(HOUR, 3650 * DAY),
+    ] = 30 * DAY
+    versions: Annotated[
+        int | None, "How long every version of a document is kept.", duration_or_off(HOUR, 3650 * DAY)
+    ] = 30 * DAY
+    versions_hourly: Annotated[
+        int,
+        "Up to which age the last of each hour is kept; from then on, of each day.",
+        duration(HOUR, 3650 * DAY),
+    ] = 90 * DAY
+    versions_daily: Annotated[
+        int | None,
+        "Up to which age the last of each day is kept. Named versions and the newest stay for ever.",
+        duration_or_off(HOUR, 36500 * DAY),
+    ] = None
+    audit: Annotated[int | None, "How long the audit log is kept.", duration_or_off(DAY, 36500 * DAY)] = 365 * DAY
+
+
+class Jobs(Struct, frozen=True, kw_only=True):
+    """Work that the server does beside its requests; “mdserver job list” shows it."""
+
+    enabled: Annotated[bool, "Whether this server does it; “mdserver job run” works all the same."] = True
+
+
 class Mail(Struct, frozen=True, kw_only=True):
     """The SMTP server for invitations and password resets; without one the server sends no mail."""
 
@@ -171,3 +202,5 @@ class Config(Struct, frozen=True, kw_only=True):
     accounts: Accounts = Accounts()
     mail: Mail = Mail()
     backup: Backup = Backup()
+    retention: Retention = Retention()
+    jobs: Jobs = Jobs()

@@ -106,6 +106,17 @@ def duration(low: int, high: int) -> Kind:
     )
 
 
+def duration_or_off(low: int, high: int) -> Kind:
+    """A duration, or None for "off"."""
+    kind = duration(low, high)
+    return Kind(
+        f'{kind.what}, or "off"',
+        lambda value: None if value == "off" else kind.read(value),
+        str,
+        lambda value: '"off"' if value is None else kind.write(value),
+    )
+
+
 def choice(names: tuple[str, ...]) -> Kind:
     def read(value: Any) -> str:
         return names[names.index(value)]

@@ -12,7 +12,8 @@ from mdserver.store.db import Reader, Tx
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """`tables` stand in the order of their references: what a row refers to is restored before it.
 
-    `derived` are the first letters of tables that are left out, since they are made from others. `blobs` are the
+    `derived` are the first letters of tables that are left out, since they are made from others, or tell of this server
+    rather than of what it keeps. `blobs` are the
     columns, as (table, column), whose values name blobs by SHA-256; a row with one is backed up with its blob.
     `afterwards` is run in the restored database, in the transaction that fills it and before it is verified.
     """
@@ -52,7 +53,7 @@ ALL = Contents(
         "idempotency_keys",
         "audit",
     ),
-    derived=("search_",),
+    derived=("search_", "jobs"),
 )
 
 

@@ -18,6 +18,7 @@ from mdserver.store.db import Reader
 if typing.TYPE_CHECKING:
     from mdserver.config import Config
     from mdserver.crypto import Passwords
+    from mdserver.jobs.timetable import Timetable
     from mdserver.model.updates import Door
     from mdserver.store.db import Database
 
@@ -37,6 +38,7 @@ class House:
     database: Database
     door: Door
     passwords: Passwords
+    timetable: Timetable
     url: str
     has_accounts: Callable[[], None] = lambda: None
 

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backing_up", "Write everything that the server keeps into one file, while it runs."),
     "verify-backup": ("verifying", "Restore a backup into a scratch directory, and report whether all of it is right."),
     "restore": ("restoring", "Put a backup in the place of the server's data, which is kept aside."),
+    "job": ("job", "List background jobs, and run one by hand."),
     "openapi": ("openapi", "Print the API's OpenAPI 3.1 document."),
 }
 

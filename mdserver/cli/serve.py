@@ -236,6 +236,7 @@ async def _setup_code(database: Database, directory: DataDirectory) -> SetupCode
 
 def _house(config: Config, app: web.Application, url: str) -> House:
     """What chores use while the server runs: its own parts."""
+    from mdserver.app import TIMETABLE
     from mdserver.chores.chore import House
     from mdserver.web import accounts, api, documents
     from mdserver.web.setup import SETUP
@@ -245,6 +246,7 @@ def _house(config: Config, app: web.Application, url: str) -> House:
         database=app[api.DB],
         door=app[documents.DOOR],
         passwords=app[accounts.PASSWORDS],
+        timetable=app[TIMETABLE],
         url=url,
         has_accounts=app[SETUP].end,
     )

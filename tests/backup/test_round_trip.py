@@ -167,7 +167,7 @@ async def test_derived_tables_are_left_out_and_made_anew(tmp_path: Path) -> None
     index = Migration(9001, "index", ["CREATE TABLE search_titles (title TEXT NOT NULL PRIMARY KEY) STRICT"])
     contents = Contents(
         tables=ALL.tables,
-        derived=("search_",),
+        derived=ALL.derived,
         afterwards=(lambda tx: tx.run("INSERT INTO search_titles SELECT DISTINCT title FROM documents"),),
     )
     async with engines.fresh("sqlite") as database:

@@ -61,6 +61,8 @@ def test_the_commands() -> None:
         "backup",
         "verify-backup",
         "restore",
+        "job list",
+        "job run",
         "openapi",
     ]
 

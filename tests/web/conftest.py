@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from mdserver.app import create_app
-from mdserver.config import Accounts, Config, Log, Mail, Rates
+from mdserver.config import Accounts, Config, Jobs, Log, Mail, Rates
 from mdserver.crypto import Passwords, Profile
 from mdserver.model import sessions, tokens, users, workspaces
 from mdserver.model.access import SCOPES, Principal, Role, Scope
@@ -203,12 +203,17 @@ Start = Callable[..., Awaitable[Server]]
 async def start(database: Database) -> AsyncIterator[Start]:
     """Starts servers with a configuration of the test's own: sections by name, as in `start(accounts=Accounts(…))`.
 
-    Without one: anybody may sign up, no rates, no mail. `url` is the public address.
+    Without one: anybody may sign up, no rates, no mail, no jobs. `url` is the public address.
     """
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(*, setup: SetupCode | None = None, url: str = PUBLIC, **sections: Any) -> Server:
-            given = {"accounts": Accounts(signup="open"), "rates": Rates(enabled=False), "log": Log(requests="none")}
+            given = {
+                "accounts": Accounts(signup="open"),
+                "rates": Rates(enabled=False),
+                "log": Log(requests="none"),
+                "jobs": Jobs(enabled=False),
+            }
             app = create_app(Config(**{**given, **sections}), database, url=url, setup=setup, password_profile=CHEAP)
             app[SIGNIN].guesses.pauses = (0.0,)
             assert app[PUBLIC_URL] == url

@@ -1,0 +1,1 @@
+"""Background work: the timetable, and the jobs on it. Floor 5."""

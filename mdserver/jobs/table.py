@@ -1,0 +1,139 @@
+"""The jobs there are. Each is a function of its noun, called again and again until there is nothing left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from mdserver.clock import DAY, HOUR, SECOND
+from mdserver.config import Config
+from mdserver.model import audit, codes, documents, idempotency, invitations, sessions, tokens, versions
+from mdserver.model.access import Actor
+from mdserver.model.versions import Retention
+from mdserver.store.db import Database, Tx
+
+from .job import Job, Turn
+
+HOUSEKEEPING = Actor(user_id="", device="mdserver jobs")
+"""Who acts where nobody's account does."""
+
+PRUNED_AT_ONCE = 200
+"""Versions that one unit of work deletes."""
+
+
+def jobs(config: Config, database: Database) -> Iterator[Job]:
+    """The lines of the timetable for this configuration and engine."""
+    kept = config.retention
+    yield Job(
+        name="purge-trash",
+        what="Delete for ever what has been in the trash for longer than it is kept.",
+        every=6 * HOUR,
+        off="" if kept.trash else 'retention.trash is "off"',
+        do=partial(_purge_trash, database, (kept.trash or 0) * SECOND),
+    )
+    yield Job(
+        name="prune-versions",
+        what="Thin out the history of documents as it gets older.",
+        every=DAY,
+        off="" if kept.versions else 'retention.versions is "off"',
+        do=partial(
+            _prune_versions,
+            database,
+            Retention(
+                everything=(kept.versions or 0) * SECOND,
+                hourly=kept.versions_hourly * SECOND,
+                daily=kept.versions_daily and kept.versions_daily * SECOND,
+            ),
+        ),
+    )
+    yield Job(
+        name="forget-expired",
+        what="Delete sessions, tokens, codes, invitations and idempotency keys that are long past their time.",
+        every=HOUR,
+        do=partial(_forget_expired, database),
+    )
+    yield Job(
+        name="forget-audit",
+        what="Delete entries of the audit log that are older than they are kept.",
+        every=DAY,
+        off="" if kept.audit else 'retention.audit is "off"',
+        do=partial(_forget_audit, database, (kept.audit or 0) * SECOND),
+    )
+    # Here the upkeep of the full-text index gets its line, and the scheduled backups theirs.
+    if database.engine == "sqlite":
+        yield Job(
+            name="tidy-database",
+            what="Renew the statistics that queries are planned with, and bring the write-ahead log into the file.",
+            every=6 * HOUR,
+            do=partial(_tidy, database),
+        )
+
+
+async def _purge_trash(database: Database, kept: int, turn: Turn) -> str:
+    count = await _until_done(database, turn, lambda tx: documents.purge_old(tx, HOUSEKEEPING, kept=kept))
+    return f"{_counted(count, 'document')} purged"
+
+
+async def _prune_versions(database: Database, retention: Retention, turn: Turn) -> str:
+    """Looks through all histories on a reader, in order of the documents' ids, and writes only where that has to be."""
+    count, after = 0, ""
+    while True:
+        surplus, following = await database.read(partial(versions.look_through, retention=retention, after=after))
+        for part in _parts(surplus):
+            await turn.pause()
+            count += await database.write(partial(versions.prune, me=HOUSEKEEPING, surplus=part))
+        if following is None:
+            return f"{_counted(count, 'version')} deleted"
+        after = following
+        await turn.pause()
+
+
+def _parts(surplus: dict[str, list[int]]) -> Iterator[dict[str, list[int]]]:
+    """The same in pieces of PRUNED_AT_ONCE versions."""
+    pairs = [(document_id, number) for document_id, numbers in surplus.items() for number in numbers]
+    for start in range(0, len(pairs), PRUNED_AT_ONCE):
+        part: dict[str, list[int]] = {}
+        for document_id, number in pairs[start : start + PRUNED_AT_ONCE]:
+            part.setdefault(document_id, []).append(number)
+        yield part
+
+
+async def _forget_expired(database: Database, turn: Turn) -> str:
+    nouns: dict[str, Callable[[Tx], int]] = {
+        "sessions and tokens": sessions.forget_old,
+        "personal tokens": tokens.forget_old,
+        "codes": codes.forget_old,
+        "invitations": invitations.forget_old,
+        "idempotency keys": idempotency.forget_old,
+    }
+    counts = {noun: await _until_done(database, turn, forget) for noun, forget in nouns.items()}
+    return ", ".join(f"{count:,} {noun}" for noun, count in counts.items() if count) or "nothing was past its time"
+
+
+async def _forget_audit(database: Database, kept: int, turn: Turn) -> str:
+    count = await _until_done(database, turn, partial(audit.forget_old, kept=kept))
+    return f"{_counted(count, 'entry', 'entries')} deleted"
+
+
+async def _tidy(database: Database, turn: Turn) -> str:
+    from mdserver.store import upkeep
+    from mdserver.store.sqlite import SQLite  # not loaded where PostgreSQL is used
+
+    assert isinstance(database, SQLite)
+    await database.raw(upkeep.optimize)
+    await turn.pause()
+    left = await database.raw(upkeep.checkpoint)
+    return f"{_counted(left, 'page')} left in the write-ahead log" if left else "all is in the file"
+
+
+async def _until_done(database: Database, turn: Turn, unit: Callable[[Tx], int]) -> int:
+    """Run the unit of work until it finds nothing more to do; how much it did in all."""
+    count = 0
+    while done := await database.write(unit):
+        count += done
+        await turn.pause()
+    return count
+
+
+def _counted(count: int, noun: str, nouns: str = "") -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
