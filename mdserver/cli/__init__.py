@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify-backup": ("verifying", "Restore a backup into a scratch directory, and report whether all of it is right."),
     "restore": ("restoring", "Put a backup in the place of the server's data, which is kept aside."),
     "job": ("job", "List background jobs, and run one by hand."),
+    "doctor": ("doctor", "Look everything over, and say what is wrong and what to do about it."),
     "openapi": ("openapi", "Print the API's OpenAPI 3.1 document."),
 }
 

@@ -63,6 +63,7 @@ def test_the_commands() -> None:
         "restore",
         "job list",
         "job run",
+        "doctor",
         "openapi",
     ]
 
