@@ -23,6 +23,9 @@ NAMES = frozenset(
         "blob-written",  # whole, in the page cache
         "blob-synced",  # durable, without its name
         "blob-renamed",  # named; the directory is not durable
+        "backup-synced",  # the archive is whole and durable, without its name
+        "restore-verified",  # what was built is right, and nothing was moved or committed
+        "restore-aside",  # the old database has its second name, and is still in its place
     }
 )
 

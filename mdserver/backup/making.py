@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from mdserver import __version__, clock
+from mdserver import __version__, clock, failpoints
 from mdserver.errors import Conflict, Invalid, StorageFull
 from mdserver.store.blobs import Blobs
 from mdserver.store.db import Reader
@@ -156,6 +156,7 @@ def _finish(written: _Written, file: BinaryIO, partial: Path, target: Path, *, r
     manifest = written.writer.finish()
     file.flush()
     os.fsync(file.fileno())
+    failpoints.hit("backup-synced")
     size = file.tell()
     if replace:
         partial.replace(target)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mdserver import clock
+from mdserver import clock, failpoints
 from mdserver.errors import Conflict, StorageFull
 from mdserver.store.blobs import Blobs
 from mdserver.store.db import Reader, Unusable
@@ -133,6 +133,7 @@ def into_sqlite(
             raise Mismatched(archive, report)
         _add_blobs(archive, blobs)
         aside = _kept_aside(directory)
+        failpoints.hit("restore-aside")
         fresh.replace(directory.database)
         _sync(directory.path)
     return _restored(archive, str(directory.path), str(aside) if aside else None, known_steps, report)
@@ -209,6 +210,7 @@ def _verified(db: Reader, archive: Archive, contents: Contents, tick: Tick) -> R
         tick=lambda documents: tick("Verifying", documents),
     )
     report.rows = archive.manifest.rows
+    failpoints.hit("restore-verified")
     return report
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger("mdserver.backup")
 PREFIX = "mdserver-scheduled"
 RETRY = 15 * clock.MINUTE
 """How long after one that failed the next is tried."""
-PACE = 1.0
+PACE = 3.0
 """How many times the time that a piece took is left to the requests after it: nobody waits for this backup."""
 
 LOOK_SECONDS = 20.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -63,8 +64,9 @@ def _integrity(db: Reader) -> list[str]:
 
 
 def _references(db: Reader) -> Iterator[str]:
-    for table, _, parent, _ in db.rows("PRAGMA foreign_key_check"):
-        yield f"{table}: a row refers to one of {parent} that is not there"
+    broken = Counter((table, parent) for table, _, parent, _ in db.rows("PRAGMA foreign_key_check"))
+    for (table, parent), count in sorted(broken.items()):
+        yield f"{table}: rows that refer to {parent} that are not there: {count:,}"
 
 
 def _documents(db: Reader, report: Report, tick: Tick) -> Iterator[str]:

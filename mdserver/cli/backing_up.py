@@ -94,7 +94,7 @@ def _step_back() -> None:
     """Let the server go first where processors are few. Linux gives each thread a priority; this one does the work."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
 def _taking(config: Config, directory: DataDirectory, opened: BackupOpened) -> Taking:

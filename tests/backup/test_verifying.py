@@ -134,7 +134,7 @@ def a_lost_document(rows: Rows) -> None:
         ("texts", a_lost_version_text, "is not there"),
         ("document_versions", another_version_size, "a version tells of another size than its text has"),
         ("document_versions", another_newest_size, "version 71 tells of another size than its text has"),
-        ("documents", a_lost_document, "document_texts: a row refers to one of documents that is not there"),
+        ("documents", a_lost_document, "document_texts: rows that refer to documents that are not there: 1"),
     ],
 )
 def test_a_mutant_is_noticed(

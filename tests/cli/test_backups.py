@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,9 @@ from tests.backup.damage import changed
 from .homes import PATIENCE, Home, Serving
 from .test_terminal import terminal
 from .trees import NASTY, harvest, plant
+
+BACKUP = ("backup-synced", "restore-verified", "restore-aside")
+"""Moments of mdserver/failpoints.py."""
 
 SMALL = {name: data for name, data in NASTY.items() if len(data) < 100_000}
 
@@ -326,6 +330,35 @@ def test_a_damaged_database_gives_way(lite: Home, tmp_path: Path) -> None:
     done = lite.json("restore", str(tmp_path / "a.tar"), "--yes")
     assert Path(done["aside"], "mdserver.sqlite3").read_bytes() == damaged
     assert len(lite.json("user", "list")) == 1
+
+
+def killed(home: Home, moment: str, *arguments: str) -> None:
+    """Run a command that dies at that moment as by kill -9."""
+    home.environment["MDSERVER_FAILPOINT"] = moment
+    done = home.program(*arguments)
+    del home.environment["MDSERVER_FAILPOINT"]
+    assert done.returncode == -signal.SIGKILL, done
+
+
+@pytest.mark.parametrize("moment", BACKUP)
+def test_killed_at_any_moment(furnished: Home, moment: str, tmp_path: Path) -> None:
+    """The old data is in its place, whole, and the next one works."""
+    if moment == "restore-aside" and "MDSERVER_DATABASE__URL" in furnished.environment:
+        moment = "restore-verified"  # there it is one commit
+    archive = tmp_path / "a.tar"
+    if moment.startswith("backup"):
+        killed(furnished, moment, "backup", str(archive))
+        assert not archive.exists()
+    furnished.ok("backup", str(archive))
+    furnished.user("late@example.org")
+    if moment.startswith("restore"):
+        killed(furnished, moment, "restore", str(archive), "--yes")
+        assert [one["email"] for one in furnished.json("user", "list")] == ["ada@example.org", "late@example.org"]
+        with furnished.serving() as server:
+            assert server.ask("GET", "/readyz").status == 200
+    furnished.ok("restore", str(archive), "--yes")
+    assert [one["email"] for one in furnished.json("user", "list")] == ["ada@example.org"]
+    assert not [one for one in listed(furnished.data) if one.startswith("restoring")]
 
 
 def test_on_a_terminal(lite: Home, tmp_path: Path) -> None:
