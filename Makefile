@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SERVE_ARGS ?=
 EXAMPLES ?= 100
 CYCLES ?= 200
+IMAGES ?= 3000
 
 .PHONY: serve test lint check bench fuzz crash clean help
 
@@ -31,8 +32,9 @@ bench: $(VENV)/.test  ## our numbers beside PocketBase, datasette and a bare aio
 fuzz: $(VENV)/.test  ## many requests of every kind against a real server; EXAMPLES=100 of each operation in each role
 	MDSERVER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --dist worksteal tests/robust/test_api.py
 
-crash: $(VENV)/.test  ## a server killed again and again under load, compared with what it acknowledged; CYCLES=200
+crash: $(VENV)/.test  ## many kills under load, then many power cuts; all that was acknowledged has to be there
 	$(BIN)/python -m tests.robust.crash --cycles $(CYCLES)
+	$(BIN)/python -m tests.robust.power --images $(IMAGES)
 
 clean:           ## remove the environment and caches (never ./data)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

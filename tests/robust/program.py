@@ -44,11 +44,11 @@ class Home:
         return self.data / "mdserver.sqlite3"
 
 
-async def furnish(data: Path) -> Home:
+async def furnish(data: Path, *, synchronous: str = "FULL") -> Home:
     """Make a data directory with an account, its workspace and a token."""
     directory = DataDirectory(data)
     directory.prepare()
-    database = await SQLite.open(directory.database)
+    database = await SQLite.open(directory.database, synchronous=synchronous)
     try:
         await migrate_sqlite(database, backups=directory.backups)
 
