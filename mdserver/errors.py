@@ -66,7 +66,10 @@ SLUGS: dict[str, tuple[str, str]] = {
         "The request was carried out. The secret cannot be shown again: revoke it and make a new one.",
     ),
     "too-many-requests": ("Too many requests", "Wait as long as `Retry-After` says. The limits are configurable."),
-    "busy": ("The server cannot do this right now", "Nothing was changed. Try again after a moment."),
+    "busy": (
+        "The server cannot do this right now",
+        "Nothing was changed, unless `detail` says otherwise. Try again after a moment.",
+    ),
     "storage-full": (
         "The server's disk is full",
         "Nothing was changed. Reading goes on; writing resumes when there is room.",

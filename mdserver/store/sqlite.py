@@ -58,7 +58,8 @@ WITHIN_STEPS = 50_000
 # SQLite's primary result codes.
 _READ_ONLY, _INTERRUPTED, _FULL = 8, 9, 13
 _BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED: another program holds the file
-_STORAGE = (8, 10, 14)  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN
+_IO_ERROR = 10
+_STORAGE = (8, _IO_ERROR, 14)  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN
 
 
 def corrupts_wal(version: tuple[int, int, int] | None = None) -> bool:
@@ -182,6 +183,10 @@ class _TransactionLost(Exception):
 
 class _Spoiled(Exception):
     """A unit failed with something written; what the batch wrote is rolled back and its units run again, guarded."""
+
+
+class _InDoubt(Exception):
+    """COMMIT failed, perhaps at its fsync: then it is whole in the log, and found there if the server dies now."""
 
 
 class _Unit:
@@ -309,7 +314,7 @@ class _Connection(aiosqlite.Connection):
                 unit.error = _cause(error)
             else:  # also those that had failed: what made them fail may be undone
                 for _, one in batch:
-                    self._alone(one)
+                    self._alone(one, lost=error)
         self._answer(batch)
 
     def _answer(self, batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
@@ -326,13 +331,14 @@ class _Connection(aiosqlite.Connection):
                 run_hooks(unit.tx.hooks)
             settle(future, unit.result, unit.error and _for_caller(unit.error))
 
-    def _alone(self, unit: _Unit) -> None:
+    def _alone(self, unit: _Unit, *, lost: BaseException) -> None:
+        """Run a unit of a batch that was lost for this reason."""
         try:
             self._run(unit)
             self._commit()
         except BaseException as error:
             self._rollback()
-            unit.error = _cause(error)
+            unit.error = lost if isinstance(lost, _InDoubt) else _cause(error)  # the batch may still be in the log
 
     def _begin(self) -> None:
         if not self._conn.in_transaction:
@@ -341,7 +347,12 @@ class _Connection(aiosqlite.Connection):
     def _commit(self) -> None:
         if self._conn.in_transaction:
             failpoints.hit("before-commit")
-            self._conn.execute("COMMIT")
+            try:
+                self._conn.execute("COMMIT")
+            except sqlite3.Error as error:
+                if _code(error) == _IO_ERROR:
+                    raise _InDoubt from error
+                raise
             failpoints.hit("after-commit")
 
     def _rollback(self) -> None:
@@ -410,12 +421,15 @@ def _code(error: BaseException) -> int:
 
 def _for_caller(error: BaseException, *, reading: bool = False) -> BaseException:
     """What storage trouble means to the person who asked; everything else as it is."""
-    code = _code(error)
+    code = _code(error.__cause__ if isinstance(error, _InDoubt) and error.__cause__ else error)
     if reading and code == _READ_ONLY:  # a question that tries to write is a mistake of ours
         return error
     made: Problem
     if code == _FULL:
         made = StorageFull("The server's disk is full: nothing was changed.")
+    elif isinstance(error, _InDoubt):
+        log.error("the database cannot be made durable: %s", error.__cause__)
+        made = Busy("The server's storage failed at saving this: whether it was kept is not certain.", retry_after=5)
     elif code in _STORAGE:
         log.error("the database cannot be used: %s", error)
         made = Busy("The server's storage does not answer as it should: nothing was changed.", retry_after=5)

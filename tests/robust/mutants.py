@@ -39,6 +39,19 @@ def forgetful() -> None:
     _postpone(idempotency, "remember")
 
 
+def deaf() -> None:
+    """Takes a COMMIT that failed for one that did not."""
+    commit = sqlite._Connection._commit
+
+    def mutant(self: Any) -> None:
+        try:
+            commit(self)
+        except Exception:  # which class, depends on the SQLite that was found
+            self._rollback()
+
+    sqlite._Connection._commit = mutant  # type: ignore[method-assign]
+
+
 def _postpone(module: Any, name: str) -> None:
     original: Callable[..., Any] = getattr(module, name)
     databases: list[sqlite.SQLite] = []
@@ -59,7 +72,7 @@ def _postpone(module: Any, name: str) -> None:
     setattr(module, name, later)
 
 
-MUTANTS = {one.__name__: one for one in (early, apart, forgetful)}
+MUTANTS = {one.__name__: one for one in (early, apart, forgetful, deaf)}
 
 if __name__ == "__main__":
     MUTANTS[sys.argv.pop(1)]()

@@ -1,7 +1,8 @@
 /* Stands between a program and libc (LD_PRELOAD). For files below ROBUST_DATA it
  *
  *  - appends every change to the log ROBUST_LOG: writes with their bytes, truncations, syncs, names given and taken;
- *  - makes writes fail while a file ROBUST_CONTROL/enospc or /eio exists, after as many more writes as that file says.
+ *  - makes writes fail while a file ROBUST_CONTROL/enospc, /eio (syncs, too) or /eio-sync (only those) exists, after as
+ *    many more as that file says.
  *
  * A record is: kind (1 byte), length of the path (2), of the data (4), offset (8), all little-endian; path; data.
  * Kinds: W write, T truncate to offset, S sync, C created, R renamed (data is the new path), U unlinked, D directory made,
@@ -63,15 +64,15 @@ static void put(char kind, const char *path, const void *bytes, uint32_t length,
 /* Whether this write is to fail, and how. Called with the lock held. */
 static int fault(int is_sync) {
     if (!control) return 0;
-    static const struct { const char *name; int error; } kinds[] = {{"enospc", ENOSPC}, {"eio", EIO}};
-    for (int n = 0; n < 2; n++) {
+    static const struct { const char *name; int error; } kinds[] = {{"enospc", ENOSPC}, {"eio", EIO}, {"eio-sync", EIO}};
+    for (int n = 0; n < 3; n++) {
         char path[PATH_MAX], text[24] = {0};
         snprintf(path, sizeof path, "%s/%s", control, kinds[n].name);
         int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
         if (fd < 0) continue;
         syscall(SYS_read, fd, text, sizeof text - 1);
         syscall(SYS_close, fd);
-        if (is_sync && kinds[n].error == ENOSPC) return 0;
+        if ((is_sync && n == 0) || (!is_sync && n == 2)) return 0;
         return passed++ >= atol(text) ? kinds[n].error : 0;
     }
     passed = 0;
