@@ -26,6 +26,7 @@ from .store.db import Database
 from .store.migrate import Migration, migrate_postgres, migrate_sqlite
 from .supervisor import Supervisor
 from .web import (
+    accounts,
     api,
     auth,
     contents,
@@ -165,6 +166,7 @@ def create_app(
         await mailer.close()
 
     async def noting(app: web.Application) -> AsyncIterator[None]:
+        await accounts.recall(app)
         yield
         app[REQUEST_LOG].flush()
         await authenticator.close()  # mails being written and notes of use; before what they need is closed

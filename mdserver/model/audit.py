@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from mdserver import clock, ids
@@ -46,6 +48,25 @@ def record(
         msgspec.json.encode(detail).decode(),
     )
     return made
+
+
+class Attempt(NamedTuple):
+    """A sign-in that was tried. `user_id` is no id where the account was unknown."""
+
+    at: int
+    user_id: str
+    address: str
+    is_right: bool
+
+
+def attempts(db: Reader, *, since: int, limit: int = 10_000) -> list[Attempt]:
+    """The sign-ins tried since a moment (ms), in order; of more than `limit` the last ones."""
+    rows = db.rows(
+        "SELECT at, object, address, action FROM audit WHERE id >= $1"
+        f" AND action IN ('session.failure', 'session.start') ORDER BY id DESC LIMIT {limit:d}",
+        ids.first(since),
+    )
+    return [Attempt(at, user_id, address, action == "session.start") for at, user_id, address, action in reversed(rows)]
 
 
 def has(db: Reader, entry: str) -> bool:

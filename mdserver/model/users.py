@@ -82,6 +82,11 @@ def login_of(db: Reader, user_id: str) -> Login:
     return found
 
 
+def email_of(db: Reader, user_id: str) -> str | None:
+    """The address of an account; None when there is none with this id."""
+    return db.value(str, "SELECT email FROM users WHERE id = $1", user_id)
+
+
 def exist(db: Reader) -> bool:
     """Whether the server has any account at all: once it has, setup is over."""
     return db.value(int, "SELECT 1 FROM users LIMIT 1") is not None

@@ -16,6 +16,7 @@ from mdserver.store.db import Reader, Tx
 from mdserver.text import email_key
 
 from .api import DB, RATES, Reply, maybe_me, me
+from .guesses import FORGOTTEN_AFTER
 from .limits import address
 from .signin import SIGNIN, cookie, origin
 
@@ -73,8 +74,7 @@ async def prove(request: web.Request, email: str, password: str) -> Login:
         return login, login is not None and sessions.knows(db, login.id, where)
 
     login, known_here = await request.app[DB].read(question)
-    # Strangers cannot use up the attempts of somebody who signs in from where they have done so before.
-    key = f"{email_key(email)} {where}" if known_here else email_key(email)
+    key = _account_key(email, where, known_here=known_here)
     await _attempt(request, key)
     right = await request.app[PASSWORDS].verify(login.password_hash if login else None, password)
     if login is None or not right:
@@ -158,6 +158,41 @@ def forgive(app: web.Application, key: str) -> None:
     """Forget the wrong passwords that were tried for an account."""
     app[RATES].forgive("sign-in-account", key)
     app[SIGNIN].guesses.forgive(key)
+
+
+async def recall(app: web.Application) -> None:
+    """Count the sign-ins of the last minutes again, from the audit log: a restart forgives nobody.
+
+    Attempts at accounts that do not exist count for their address alone, since the log does not keep what was typed.
+    """
+    rates, guesses, now = app[RATES], app[SIGNIN].guesses, clock.now()
+    window = max(rates.window("sign-in-account"), rates.window("sign-in-address"), int(FORGOTTEN_AFTER))
+
+    def question(db: Reader) -> list[tuple[audit.Attempt, str]]:
+        return [(one, _key_of(db, one)) for one in audit.attempts(db, since=now - window * clock.SECOND)]
+
+    for attempt, key in await app[DB].read(question):
+        ago = max(0.0, (now - attempt.at) / clock.SECOND)
+        rates.recall("sign-in-address", attempt.address, ago=ago)
+        if key and attempt.is_right:
+            forgive(app, key)
+        elif key:
+            rates.recall("sign-in-account", key, ago=ago)
+            guesses.recall(key, ago=ago)
+
+
+def _key_of(db: Reader, attempt: audit.Attempt) -> str:
+    """What the attempt was counted under; nothing for an account that is unknown, or gone."""
+    email = users.email_of(db, attempt.user_id)
+    if email is None:
+        return ""
+    known_here = sessions.knows(db, attempt.user_id, attempt.address)
+    return _account_key(email, attempt.address, known_here=known_here)
+
+
+def _account_key(email: str, where: str, *, known_here: bool) -> str:
+    """Strangers cannot use up the attempts of somebody who signs in from where they have done so before."""
+    return f"{email_key(email)} {where}" if known_here else email_key(email)
 
 
 def wrong_credentials() -> Problem:

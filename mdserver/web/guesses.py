@@ -32,6 +32,11 @@ class Guesses:
         if seconds:
             await asyncio.sleep(seconds)
 
+    def recall(self, key: str, *, ago: float) -> None:
+        """Count a wrong password of so many seconds ago."""
+        if ago < FORGOTTEN_AFTER:
+            self._wrong[key] = (self._wrong.get(key, (0, 0.0))[0] + 1, time.monotonic() - ago)
+
     def forgive(self, key: str) -> None:
         """Forget the wrong ones, after a right one."""
         self._wrong.pop(key, None)

@@ -79,6 +79,18 @@ class Rates:
             arrivals.popitem(last=False)
         return int((rate.seconds - ahead) / interval + 1e-6), interval
 
+    def window(self, name: str) -> int:
+        """Seconds after which a use of this class does not count any more; 0 when it is not limited."""
+        rate = self._classes.get(name)
+        return rate.seconds if rate is not None and rate.amount else 0
+
+    def recall(self, name: str, key: str, *, ago: float) -> None:
+        """Count a use of so many seconds ago, before all that was counted since the start."""
+        rate = self._classes.get(name)
+        if rate is not None and rate.amount and ago < rate.seconds:
+            place, interval = (name, key), rate.seconds / rate.amount
+            self._arrivals[place] = max(self._arrivals.get(place, 0.0), time.monotonic() - ago) + interval
+
     def forgive(self, name: str, key: str) -> None:
         """Forget what this key has used (a right password after wrong ones)."""
         self._arrivals.pop((name, key), None)

@@ -267,6 +267,32 @@ async def test_attempts_are_limited_and_a_right_one_forgives(start: Start) -> No
     assert without(unknown[3])["detail"] == without(stopped)["detail"]
 
 
+async def test_a_restart_forgives_nobody(start: Start) -> None:
+    limited = Rates(sign_in_account=Rate(3, 900), sign_in_address=Rate(10, 900), writes=None)
+    before = await start(rates=limited)
+    await before.person("Ada")
+    await before.person("Bob")
+    assert (await login(before, password="wrong wrong")).status == 401
+    assert (await login(before)).status == 200  # forgives the one before it
+    await before.database.write(lambda tx: tx.run("DELETE FROM sessions"))  # known here: it would count apart
+    for _ in range(3):
+        assert (await login(before, password="wrong wrong")).status == 401
+    for number in range(3):
+        assert (await login(before, email=f"{number}@example.org")).status == 401
+
+    after = await start(rates=limited)
+    assert (await login(after)).status == 429  # three wrong ones before the restart
+    assert (await login(after, email="bob@example.org", password="wrong wrong")).status == 401
+    assert (await login(after, email="bob@example.org")).status == 429  # and too many from this address: 10 in all
+
+    clock.set_source(lambda: time.time_ns() // 1_000_000 + 16 * clock.MINUTE)
+    try:
+        later = await start(rates=limited)
+        assert (await login(later)).status == 200
+    finally:
+        clock.set_source(None)
+
+
 async def test_strangers_do_not_lock_anybody_out(start: Start) -> None:
     server = await start(rates=Rates(sign_in_account=Rate(2, 900), writes=None))
     ada = await server.person("Ada")
