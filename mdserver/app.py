@@ -7,7 +7,6 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from . import __version__, authorities, terms
 from .config import Config
 from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
-from .jobs.table import jobs
+from .jobs.table import jobs, scheduled_backups
 from .jobs.timetable import Timetable
 from .model.search import Indexer
 from .model.updates import Door
@@ -51,7 +50,6 @@ from .web.log import REQUEST_LOG, RequestLog
 from .web.setup import SETUP, SetupCode
 
 if TYPE_CHECKING:
-    from .backup.schedule import Scheduled
     from .mail import Mailer
 
 log = logging.getLogger("mdserver")
@@ -150,7 +148,10 @@ def create_app(
     passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
-    app[TIMETABLE] = timetable = Timetable(database, jobs(config, database))
+    backups = scheduled_backups(config, database)
+    if backups is not None:
+        app[health.NOTICES]["backup"] = backups.state
+    app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups))
 
     async def hashing(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -167,20 +168,11 @@ def create_app(
 
     async def noting(app: web.Application) -> AsyncIterator[None]:
         await accounts.recall(app)
+        if backups is not None:
+            await backups.look()
         yield
         app[REQUEST_LOG].flush()
         await authenticator.close()  # mails being written and notes of use; before what they need is closed
-
-    async def backing_up(app: web.Application) -> AsyncIterator[None]:
-        scheduled = _scheduled(config, database)
-        if scheduled is None:
-            yield
-            return
-        app[health.NOTICES]["backup"] = scheduled.state
-        task = asyncio.create_task(scheduled.on_time())
-        yield
-        task.cancel()
-        await asyncio.wait([task])
 
     async def indexing(_: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(indexer.run())
@@ -195,7 +187,7 @@ def create_app(
         if keeping is not None:
             await keeping
 
-    app.cleanup_ctx.extend([hashing, mailing, noting, backing_up, indexing, keeping_time])
+    app.cleanup_ctx.extend([hashing, mailing, noting, indexing, keeping_time])
     pages.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
@@ -235,33 +227,6 @@ def _mailer(config: Config) -> Mailer | None:
         username=mail.username,
         password=mail.password.reveal(),
         timeout=mail.timeout,
-    )
-
-
-def _scheduled(config: Config, database: Database) -> Scheduled | None:
-    """The backups that the server makes by itself, if it is told to."""
-    if config.backup.schedule is None:
-        return None
-    from .backup import snapshot
-    from .backup.schedule import Scheduled
-    from .model import audit
-    from .store.blobs_local import LocalBlobs
-
-    directory = DataDirectory(config.server.data)
-    url = config.database.url.reveal()
-
-    async def note(target: Path) -> None:
-        await database.write(
-            lambda tx: audit.record(tx, audit.SCHEDULE, "server.backup", actor_id=None, obj=str(target))
-        )
-
-    return Scheduled(
-        taking=partial(snapshot.of_postgres, url) if url else partial(snapshot.of_sqlite, directory.database),
-        folder=Path(config.backup.directory).absolute() if config.backup.directory else directory.backups,
-        schedule=config.backup.schedule,
-        keep=config.backup.keep,
-        blobs=LocalBlobs(directory.blobs),
-        note=note,
     )
 
 

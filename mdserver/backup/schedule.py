@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import time
@@ -24,12 +23,9 @@ from .snapshot import Taking
 log = logging.getLogger("mdserver.backup")
 
 PREFIX = "mdserver-scheduled"
-RETRY = 15 * clock.MINUTE
-"""How long after one that failed the next is tried."""
 PACE = 3.0
 """How many times the time that a piece took is left to the requests after it: nobody waits for this backup."""
 
-LOOK_SECONDS = 20.0
 FAILURES = (Problem, Unusable, OSError)
 
 _NAME = re.compile(rf"{PREFIX}-([0-9]{{8}}T[0-9]{{6}})Z\.tar")
@@ -38,7 +34,7 @@ _PARTIAL = re.compile(rf"\.{PREFIX}-[0-9]{{8}}T[0-9]{{6}}Z\.tar\.[0-9a-f]{{8}}\.
 
 @dataclass(slots=True)
 class Scheduled:
-    """What a timetable needs: `is_due`, `run`, and what became of it. `note` is told of each before it begins."""
+    """What the timetable needs: `run`, `following`, and what became of it. `note` is told of each before it begins."""
 
     taking: Taking
     folder: Path
@@ -50,14 +46,14 @@ class Scheduled:
     failed_at: int | None = field(default=None, init=False)
     failure: str = field(default="", init=False)
 
-    async def is_due(self) -> bool:
-        """Whether one should be made now."""
+    async def look(self) -> list[int]:
+        """When those were made that are there."""
         try:
             made = list(await asyncio.to_thread(made_in, self.folder))
         except OSError:  # then making one fails, too, and tells why
             made = []
         self.made_at = max(made, default=None)
-        return due(self.schedule, made=made, failed_at=self.failed_at, now=clock.now())
+        return made
 
     async def run(self) -> Made:
         """Make one, then remove those that are not kept; a failure is logged, remembered and raised."""
@@ -78,14 +74,6 @@ class Scheduled:
         if self.failed_at is not None:
             return f"failed at {clock.rfc3339(self.failed_at)}: {self.failure}"
         return f"made at {clock.rfc3339(self.made_at)}" if self.made_at is not None else "none was made yet"
-
-    async def on_time(self) -> None:
-        """Make each when it is due, until cancelled."""
-        while True:
-            with contextlib.suppress(*FAILURES):
-                if await self.is_due():
-                    await self.run()
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def _made(self) -> Made:
         target = await asyncio.to_thread(self._prepared)
@@ -119,17 +107,12 @@ def made_in(folder: Path) -> dict[int, Path]:
     return made
 
 
-def due(schedule: Schedule, *, made: list[int], failed_at: int | None, now: int) -> bool:
-    """Whether a backup should be made now; when there is none yet, it should. Those from the future do not count."""
-    if failed_at is not None and 0 <= now - failed_at < RETRY:
-        return False
-    past = [moment for moment in made if moment <= now]
-    if not past:
-        return True
-    last = max(past)
+def following(schedule: Schedule, moment: int) -> int:
+    """When the next backup is due after a moment (ms)."""
     if schedule.minute is None:
-        return now - last >= schedule.seconds * clock.SECOND
-    return last < _latest(schedule.minute, now)
+        return moment + schedule.seconds * clock.SECOND
+    found = _latest(schedule.minute, moment + clock.DAY)
+    return found if found > moment else _latest(schedule.minute, moment + clock.DAY + clock.HOUR)  # a day of 25 hours
 
 
 def prune(folder: Path, keep: Keep) -> list[Path]:

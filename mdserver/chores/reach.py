@@ -68,7 +68,7 @@ def _at_home(config: Config, directory: DataDirectory) -> Iterator[Run]:
     """Chores done in this process, which has the lock."""
     from mdserver.app import open_database
     from mdserver.crypto import PROFILES, Passwords
-    from mdserver.jobs.table import jobs
+    from mdserver.jobs.table import jobs, scheduled_backups
     from mdserver.jobs.timetable import Timetable
     from mdserver.model.updates import Door
 
@@ -80,7 +80,7 @@ def _at_home(config: Config, directory: DataDirectory) -> Iterator[Run]:
             database=database,
             door=Door(database, maximum_bytes=config.limits.document),
             passwords=passwords,
-            timetable=Timetable(database, jobs(config, database)),
+            timetable=Timetable(database, jobs(config, database, scheduled_backups(config, database))),
             url=config.server.url(),
             has_accounts=lambda: directory.setup_code.unlink(missing_ok=True),
         )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
+from mdserver.backup.schedule import Scheduled, following
 from mdserver.clock import DAY, HOUR, SECOND
 from mdserver.config import Config
-from mdserver.model import audit, codes, documents, idempotency, invitations, sessions, tokens, versions
+from mdserver.model import audit, codes, documents, idempotency, invitations, search, sessions, tokens, versions
 from mdserver.model.access import Actor
 from mdserver.model.versions import Retention
+from mdserver.store.datadir import DataDirectory
 from mdserver.store.db import Database, Tx
 
 from .job import Job, Turn
@@ -21,8 +24,8 @@ PRUNED_AT_ONCE = 200
 """Versions that one unit of work deletes."""
 
 
-def jobs(config: Config, database: Database) -> Iterator[Job]:
-    """The lines of the timetable for this configuration and engine."""
+def jobs(config: Config, database: Database, backups: Scheduled | None) -> Iterator[Job]:
+    """The lines of the timetable for this configuration and engine. `backups` are those of `scheduled_backups`."""
     kept = config.retention
     yield Job(
         name="purge-trash",
@@ -59,7 +62,21 @@ def jobs(config: Config, database: Database) -> Iterator[Job]:
         off="" if kept.audit else 'retention.audit is "off"',
         do=partial(_forget_audit, database, (kept.audit or 0) * SECOND),
     )
-    # Here the upkeep of the full-text index gets its line, and the scheduled backups theirs.
+    yield Job(
+        name="backup",
+        what="Make the scheduled backup, and remove those that are not kept.",
+        every=_longest_wait(backups),
+        next_due=None if backups is None else partial(following, backups.schedule),
+        off="" if backups is not None else 'backup.schedule is "off"',
+        do=partial(_back_up, backups),
+        longest=DAY,
+    )
+    yield Job(
+        name="tidy-search",
+        what="Merge the pieces that the search index is written in.",
+        every=6 * HOUR,
+        do=partial(_tidy_search, database),
+    )
     if database.engine == "sqlite":
         yield Job(
             name="tidy-database",
@@ -67,6 +84,31 @@ def jobs(config: Config, database: Database) -> Iterator[Job]:
             every=6 * HOUR,
             do=partial(_tidy, database),
         )
+
+
+def scheduled_backups(config: Config, database: Database) -> Scheduled | None:
+    """The backups that the server makes by itself, if it is told to."""
+    if config.backup.schedule is None:
+        return None
+    from mdserver.backup import snapshot
+    from mdserver.store.blobs_local import LocalBlobs
+
+    directory = DataDirectory(config.server.data)
+    url = config.database.url.reveal()
+
+    async def note(target: Path) -> None:
+        await database.write(
+            lambda tx: audit.record(tx, audit.SCHEDULE, "server.backup", actor_id=None, obj=str(target))
+        )
+
+    return Scheduled(
+        taking=partial(snapshot.of_postgres, url) if url else partial(snapshot.of_sqlite, directory.database),
+        folder=Path(config.backup.directory).absolute() if config.backup.directory else directory.backups,
+        schedule=config.backup.schedule,
+        keep=config.backup.keep,
+        blobs=LocalBlobs(directory.blobs),
+        note=note,
+    )
 
 
 async def _purge_trash(database: Database, kept: int, turn: Turn) -> str:
@@ -113,6 +155,23 @@ async def _forget_expired(database: Database, turn: Turn) -> str:
 async def _forget_audit(database: Database, kept: int, turn: Turn) -> str:
     count = await _until_done(database, turn, partial(audit.forget_old, kept=kept))
     return f"{_counted(count, 'entry', 'entries')} deleted"
+
+
+def _longest_wait(backups: Scheduled | None) -> int:
+    if backups is None or backups.schedule.minute is not None:
+        return DAY + HOUR  # the longest day
+    return backups.schedule.seconds * SECOND
+
+
+async def _back_up(backups: Scheduled | None, turn: Turn) -> str:
+    if backups is None:
+        return "there is no schedule"
+    made = await backups.run()
+    return f"{made.path} with {made.size:,} bytes"
+
+
+async def _tidy_search(database: Database, turn: Turn) -> str:
+    return f"{_counted(await search.upkeep(database), 'step')} taken"
 
 
 async def _tidy(database: Database, turn: Turn) -> str:

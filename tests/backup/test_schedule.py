@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdserver import clock
-from mdserver.backup import schedule
 from mdserver.backup.reading import Archive
-from mdserver.backup.schedule import Scheduled, due, made_in, prune, surplus
+from mdserver.backup.schedule import Scheduled, following, made_in, prune, surplus
 from mdserver.backup.snapshot import Snapshot
 from mdserver.config import Keep, Schedule
 from mdserver.store.db import Database
@@ -52,7 +51,6 @@ def at(text: str) -> int:
 @pytest.mark.parametrize(
     ("made", "now", "wanted"),
     [
-        (None, "2026-01-31T12:00:00+01:00", True),
         ("2026-01-31T03:31:00+01:00", "2026-01-31T12:00:00+01:00", False),
         ("2026-01-31T03:29:59+01:00", "2026-01-31T12:00:00+01:00", True),
         ("2026-01-30T12:00:00+01:00", "2026-01-31T03:29:59+01:00", False),
@@ -62,22 +60,26 @@ def at(text: str) -> int:
         ("2026-03-28T03:30:10+01:00", "2026-03-29T03:29:00+02:00", False),  # the clock goes forward at 02:00
         ("2026-03-28T03:30:10+01:00", "2026-03-29T03:30:00+02:00", True),
         ("2026-10-25T03:30:10+01:00", "2026-10-25T23:00:00+01:00", False),  # and back at 03:00
-        ("2027-01-31T03:30:10+01:00", "2026-01-31T12:00:00+01:00", True),  # made when the clock was a year ahead
     ],
 )
-def test_daily(made: str | None, now: str, wanted: bool) -> None:
-    assert due(DAILY, made=[at(made)] if made else [], failed_at=None, now=at(now)) is wanted
+def test_daily(made: str, now: str, wanted: bool) -> None:
+    assert (following(DAILY, at(made)) <= at(now)) is wanted
 
 
-def test_by_interval_and_after_a_failure() -> None:
+@pytest.mark.usefixtures("berlin")
+def test_daily_through_a_year() -> None:
+    """Once a day, on days of 23 and 25 hours too."""
+    moment, last = at("2026-01-01T00:00:00+01:00"), 0
+    for _ in range(365):
+        last, moment = moment, following(DAILY, moment)
+        assert 0 < moment - last <= clock.DAY + clock.HOUR
+        assert time.localtime(moment / 1000)[3:5] == (3, 30)
+    assert time.localtime(moment / 1000)[:3] == (2026, 12, 31)
+
+
+def test_by_interval() -> None:
     now = at("2026-01-31T12:00:00Z")
-    often = Schedule(seconds=3600)
-    assert due(often, made=[], failed_at=None, now=now)
-    assert due(often, made=[now - clock.HOUR, now - 9 * clock.HOUR], failed_at=None, now=now)
-    assert not due(often, made=[now - clock.HOUR + 1], failed_at=None, now=now)
-    assert not due(often, made=[], failed_at=now - schedule.RETRY + 1, now=now)
-    assert due(often, made=[], failed_at=now - schedule.RETRY, now=now)
-    assert due(often, made=[], failed_at=now + clock.DAY, now=now)  # failed when the clock was ahead
+    assert following(Schedule(seconds=3600), now) == now + clock.HOUR
 
 
 def test_what_is_kept() -> None:
@@ -118,10 +120,10 @@ async def test_made_in_time_and_only_its_own_are_removed(database: Database, tmp
     await filled(database)
     folder = tmp_path / "backups"
     mine = scheduled(database, folder)
-    assert await mine.is_due()
+    assert await mine.look() == []
     assert mine.state() == "none was made yet"
     await mine.run()
-    assert not await mine.is_due()
+    assert len(await mine.look()) == 1
     assert folder.stat().st_mode & 0o777 == 0o700
     others = [
         "mdserver-backup-20200101T000000Z.tar",
@@ -136,7 +138,6 @@ async def test_made_in_time_and_only_its_own_are_removed(database: Database, tmp
     (folder / ".mdserver-scheduled-20200101T000000Z.tar.01234567.partial").write_text("left by one that was killed")
     for _ in range(3):
         frozen.forward(clock.HOUR)
-        assert await mine.is_due()
         await mine.run()
     assert mine.state() == "made at 2026-01-31T15:00:00.000Z"
     kept = ["mdserver-scheduled-20260131T140000Z.tar", "mdserver-scheduled-20260131T150000Z.tar"]
@@ -163,9 +164,7 @@ async def test_a_failure_is_loud_and_the_old_ones_stay(
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)
     assert len(made_in(folder)) == 1
-    assert not await mine.is_due()
-    frozen.forward(schedule.RETRY)
-    assert await mine.is_due()
+    frozen.forward(15 * clock.MINUTE)
     await mine.run()
     assert mine.state() == "made at 2026-01-31T14:15:00.000Z"
     assert len(made_in(folder)) == 1
@@ -188,7 +187,7 @@ async def test_it_ends_when_it_is_told_to(tmp_path: Path) -> None:
                 yield taken
 
         mine.taking = slow
-        task = asyncio.create_task(mine.on_time())
+        task = asyncio.create_task(mine.run())
         await begun.wait()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

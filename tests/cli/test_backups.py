@@ -91,7 +91,7 @@ def test_what_people_read(lite: Home, tmp_path: Path) -> None:
     said = lite.ok("backup", str(archive))
     assert re.fullmatch(rf"{archive} \([0-9.]+ KiB\) holds [0-9]+ documents \([0-9,]+ rows\) and 0 files\.\n", said)
     lines = lite.ok("verify-backup", str(archive)).splitlines()
-    assert lines[1].endswith("on sqlite, schema 1")
+    assert lines[1].endswith(f"on sqlite, schema {known('sqlite')[-1].number}")
     assert lines[-1] == "Everything is as it should be."
     said = lite.ok("restore", str(archive), "--yes")
     assert "What was there before is kept in" in said
@@ -396,6 +396,8 @@ def told(server: Serving, beginning: str) -> str:
 def test_the_server_makes_them_by_itself(furnished: Home) -> None:
     furnished.environment |= {"MDSERVER_BACKUP__SCHEDULE": "daily 03:30", "MDSERVER_LOG__REQUESTS": "none"}
     with furnished.serving() as server:
+        told(server, "none was made yet")
+        assert "mdserver-scheduled-20" in furnished.ok("job", "run", "backup")
         told(server, "made at 20")
         (name,) = (one for one in listed(furnished.data / "backups") if one.endswith(".tar"))
         assert re.fullmatch(r"mdserver-scheduled-20[0-9]{6}T[0-9]{6}Z\.tar", name)
@@ -413,6 +415,7 @@ def test_one_that_fails_is_told(lite: Home, tmp_path: Path) -> None:
         "MDSERVER_LOG__REQUESTS": "none",
     }
     with lite.serving() as server:
+        assert "Not a directory" in lite.fails("job", "run", "backup")
         assert "Not a directory" in told(server, "failed at 20")
         status, errors = server.stop()
     assert status == 0

@@ -26,7 +26,7 @@ from tests.model.test_updates import MOST, document, person, present
 
 
 def of(database: Database, **retention: Any) -> Timetable:
-    return Timetable(database, table.jobs(Config(retention=Retention(**retention)), database))
+    return Timetable(database, table.jobs(Config(retention=Retention(**retention)), database, None))
 
 
 async def run(database: Database, name: str, **retention: Any) -> str:
@@ -62,7 +62,7 @@ async def ids(database: Database) -> set[str]:
 
 
 def test_the_jobs(database: Database) -> None:
-    names = ["purge-trash", "prune-versions", "forget-expired", "forget-audit"]
+    names = ["purge-trash", "prune-versions", "forget-expired", "forget-audit", "backup", "tidy-search"]
     assert list(of(database).jobs) == names + ["tidy-database"] * (database.engine == "sqlite")
     for job in of(database).jobs.values():
         assert job.what[0].isupper()
