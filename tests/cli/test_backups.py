@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from mdserver.store.db import Engine
+from mdserver.store.migrate import known
 from tests import engines
 from tests.backup.damage import changed
 
