@@ -94,6 +94,8 @@ async def open_database(config: Config, directory: DataDirectory) -> tuple[Datab
             raise
     from .store.sqlite import SQLite
 
+    if directory.database.exists():  # first: what may not be written, SQLite opens for reading without a word
+        directory.database.chmod(0o600)
     sqlite = await SQLite.open(directory.database, readers=config.database.readers)
     try:
         directory.database.chmod(0o600)

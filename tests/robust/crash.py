@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from mdserver.store.db import Reader
@@ -67,7 +68,7 @@ class Story:
         The moment is a failpoint; without one the server is killed after a random number of acknowledgements.
         """
         armed = f"{moment}:{self._random.randint(1, MOMENTS.get(moment, 1))}"
-        faults = self._start(**({"MDSERVER_FAILPOINT": armed} if moment else {}))
+        faults = self._start({"MDSERVER_FAILPOINT": armed} if moment else {})
         acknowledgements = None if moment else self._random.randint(20, 400)
         if self.program.runs and not faults and not self._write(acknowledgements):
             faults.append(f"{armed} was never reached")
@@ -76,12 +77,12 @@ class Story:
 
     def end(self) -> list[str]:
         """Start once more, compare, stop."""
-        faults = self._start()
+        faults = self._start({})
         self.program.stop()
         return faults + look_at(self._home.database)
 
-    def _start(self, **environment: str) -> list[str]:
-        if not self.program.start(**environment):
+    def _start(self, environment: Mapping[str, str]) -> list[str]:
+        if not self.program.start(environment):
             return [f"the server does not start: {self.program.log[-1000:]}"]
         try:
             with self.program.asked() as client:

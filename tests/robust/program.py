@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -115,16 +116,20 @@ class Program:
         self._entry = entry
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **environment: str) -> bool:
-        """Start it and wait until it listens; whether it did. Not when it ended before."""
+    def start(self, environment: Mapping[str, str] | None = None, *, mortal: bool = False) -> bool:
+        """Start it and wait until it listens; whether it did. Not when it ended before.
+
+        `mortal`: bound by the permissions of files even when the tests run as root.
+        """
         assert self._process is None or self._process.poll() is not None
         with (self.home.data.parent / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._entry, "serve", "--listen", "127.0.0.1:0", "--json"],
-                env={**_clean(), **SETTINGS, "MDSERVER_DATA": str(self.home.data), **environment},
+                env={**_clean(), **SETTINGS, "MDSERVER_DATA": str(self.home.data), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                preexec_fn=_without_override if mortal else None,
             )
         assert self._process.stdout is not None
         told = self._process.stdout.readline()  # ends with the process, too
@@ -176,6 +181,15 @@ class Program:
             if self.runs:
                 self._process.terminate()
             self.died()
+
+
+def _without_override() -> None:
+    """Give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH for good (prctl's PR_CAPBSET_DROP); others do not have them."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        for capability in (1, 2):
+            if libc.prctl(24, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "prctl")
 
 
 def _clean() -> dict[str, str]:

@@ -66,7 +66,7 @@ def test_a_faulty_server_is_found_out(home: Home, mutant: str, moment: str, foun
 def test_killed_while_a_new_directory_is_made(tmp_path: Path, at: str) -> None:
     program = Program(Home(tmp_path / "data", token="", workspace=""))
     for moment in (f"migration-statement:{at}", "migration-done"):
-        assert not program.start(MDSERVER_FAILPOINT=moment)
+        assert not program.start({"MDSERVER_FAILPOINT": moment})
         assert program.died() == -signal.SIGKILL
     assert program.start()
     with program.asked() as client:
@@ -118,7 +118,7 @@ def test_every_moment_is_reached_here() -> None:
 
 def test_an_unknown_moment_is_refused(home: Home) -> None:
     program = Program(home)
-    assert not program.start(MDSERVER_FAILPOINT="after-lunch:2")
+    assert not program.start({"MDSERVER_FAILPOINT": "after-lunch:2"})
     assert program.died() == 1
     assert program.log.strip() == (
         "Error: MDSERVER_FAILPOINT is 'after-lunch:2', which names no moment of this program: unset it."

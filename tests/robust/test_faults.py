@@ -59,7 +59,7 @@ class Endured:
     @property
     def faults(self) -> list[str]:
         """Run it all."""
-        assert self._program.start(**shim.environment(self._home.data, control=self._control))
+        assert self._program.start(shim.environment(self._home.data, control=self._control))
         try:
             with self._program.asked() as client:
                 known = self.seen.create(client, self._place, "before")
@@ -85,7 +85,7 @@ class Endured:
     @property
     def faults_after_death(self) -> list[str]:
         """Run it until writes are refused, kill the server there, and start it on a disk that is well again."""
-        assert self._program.start(**shim.environment(self._home.data, control=self._control))
+        assert self._program.start(shim.environment(self._home.data, control=self._control))
         try:
             (self._control / self._kind).write_text(str(self._after))
             self._write_at_once()
@@ -165,7 +165,7 @@ def test_a_full_disk_at_the_start(home: Home, tmp_path: Path) -> None:
     (tmp_path / "control").mkdir()
     (tmp_path / "control" / "enospc").write_text("0")
     program = Program(home)
-    if program.start(**shim.environment(home.data, control=tmp_path / "control")):
+    if program.start(shim.environment(home.data, control=tmp_path / "control")):
         with program.asked() as client:
             assert client.call("GET", "//readyz").status == 503
             assert client.call("GET", "/workspaces").status == 200
@@ -174,4 +174,45 @@ def test_a_full_disk_at_the_start(home: Home, tmp_path: Path) -> None:
         assert program.died() == 1
         assert program.log.startswith("Error: ")
         assert program.log.count("\n") == 1
+    assert look_at(home.database) == []
+
+
+def test_a_directory_that_cannot_be_written_at_the_start(home: Home) -> None:
+    """One sentence and exit status 1; nothing is changed."""
+    home.data.chmod(0o500)
+    before = {one.name: one.read_bytes() for one in home.data.iterdir() if one.is_file()}
+    program = Program(home)
+    try:
+        assert not program.start(mortal=True)
+        assert program.died() == 1
+    finally:
+        home.data.chmod(0o700)
+    assert program.log.startswith(f"Error: Permission denied: {home.data}")
+    assert program.log.count("\n") == 1
+    assert {one.name: one.read_bytes() for one in home.data.iterdir() if one.is_file()} == before
+
+
+def test_a_database_of_ours_that_cannot_be_written_at_the_start(home: Home) -> None:
+    """Its mode is put right, as at every start, and before SQLite has opened it for reading only."""
+    home.database.chmod(0o400)
+    program = Program(home)
+    assert program.start(mortal=True)
+    with program.asked() as client:
+        made = client.call("POST", f"/workspaces/{home.workspace}/documents", {"title": "New"})
+    program.stop()
+    assert made.status == 201, made
+    assert home.database.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_is_closed_while_the_server_runs(home: Home) -> None:
+    program = Program(home)
+    assert program.start(mortal=True)
+    with program.asked() as client:
+        home.data.chmod(0o500)
+        red = client.call("GET", "//readyz")
+        assert (red.status, red.json["checks"]["disk"]) == (503, "the data directory cannot be written")
+        assert client.call("GET", "/workspaces").status == 200
+        home.data.chmod(0o700)
+        assert client.call("GET", "//readyz").status == 200
+    program.stop()
     assert look_at(home.database) == []
