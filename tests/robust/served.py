@@ -43,6 +43,9 @@ class Served:
     def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, database: Database) -> None:
         self._loop, self._server, self._database = loop, server, database
         self._made = 0
+        self.email = ""
+        """Of the owner of the world made last."""
+
         self.url = str(server.http.make_url("")).rstrip("/")
 
     def world(self) -> World:
@@ -55,6 +58,7 @@ class Served:
 
     async def _world(self, number: int) -> World:
         owner = await self._server.person(f"Owner{number}")
+        self.email = owner.email
         viewer = await self._server.person(f"Viewer{number}")
         await self._server.join(owner, viewer, "viewer")
 
