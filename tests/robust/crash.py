@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from mdserver.model.search.indexer import bring_up
+from mdserver.model.search.verifying import verify
 from mdserver.store.db import Reader
 from mdserver.store.sqlite import SQLite
 from tests.model import invariants
@@ -67,7 +69,8 @@ class Story:
 
         The moment is a failpoint; without one the server is killed after a random number of acknowledgements.
         """
-        armed = f"{moment}:{self._random.randint(1, MOMENTS.get(moment, 1))}"
+        most = MOMENTS.get(moment, 1)
+        armed = f"{moment}:{self._random.randint((most + 1) // 2, most)}"
         faults = self._start({"MDSERVER_FAILPOINT": armed} if moment else {})
         acknowledgements = None if moment else self._random.randint(20, 400)
         if self.program.runs and not faults and not self._write(acknowledgements):
@@ -155,13 +158,20 @@ async def inspect(path: Path) -> list[str]:
     """Open a database, which recovers it, and look at all of it."""
     opened = await SQLite.open(path)
     try:
-        return await opened.read(whole)
+        return await everything(opened)
     finally:
         await opened.close()
 
 
+async def everything(database: SQLite) -> list[str]:
+    """What is wrong in a database and its search index, which is then brought up to date and judged again."""
+    found = await database.read(whole) + await database.write(verify)
+    await bring_up(database)
+    return found + await database.write(verify)
+
+
 def whole(db: Reader) -> list[str]:
-    """Everything that is wrong in a database."""
+    """What is wrong with the tables, in SQLite's eyes and in ours."""
     integrity = [one[0] for one in db.rows("PRAGMA integrity_check") if one[0] != "ok"]
     references = [f"a broken reference: {one}" for one in db.rows("PRAGMA foreign_key_check")]
     return [*integrity, *references, *invariants.broken(db)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -35,8 +38,14 @@ def apart() -> None:
 
 
 def forgetful() -> None:
-    """Remembers an Idempotency-Key in a transaction of its own, after the document is made."""
-    _postpone(idempotency, "remember")
+    """Remembers an Idempotency-Key in a transaction of its own, after the document is made; dies between them once."""
+    creations = itertools.count(1)
+
+    def die() -> None:
+        if next(creations) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _postpone(idempotency, "remember", first=die)
 
 
 def deaf() -> None:
@@ -52,7 +61,7 @@ def deaf() -> None:
     sqlite._Connection._commit = mutant  # type: ignore[method-assign]
 
 
-def _postpone(module: Any, name: str) -> None:
+def _postpone(module: Any, name: str, *, first: Callable[[], None] = lambda: None) -> None:
     original: Callable[..., Any] = getattr(module, name)
     databases: list[sqlite.SQLite] = []
     opening = sqlite.SQLite.__init__
@@ -65,6 +74,7 @@ def _postpone(module: Any, name: str) -> None:
         async def write() -> None:
             await databases[0].write(lambda tx: original(tx, *arguments, **options))
 
+        tx.after_commit(first)
         tx.after_commit(lambda: kept.add(asyncio.ensure_future(write())))
 
     kept: set[asyncio.Future[None]] = set()

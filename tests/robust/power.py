@@ -24,7 +24,7 @@ from mdserver.store.migrate import migrate_sqlite
 from mdserver.store.sqlite import SQLite
 
 from . import shim
-from .crash import whole
+from .crash import everything
 from .program import PATIENCE
 
 SECTOR = 512
@@ -192,18 +192,17 @@ async def _documents(image: Path, acknowledged: list[dict[str, Any]]) -> tuple[l
     try:
         await migrate_sqlite(database, backups=image / "backups")
 
-        def question(db: Reader) -> tuple[list[str], int]:
+        def question(db: Reader) -> int:
             users = set(db.column(str, "SELECT id FROM users"))
             versions = set(db.rows("SELECT document_id, version, content_hash FROM document_versions"))
-            lost = sum(
+            return sum(
                 one["account"] not in users
                 if "account" in one
                 else (one["id"], one["version"], one["hash"]) not in versions
                 for one in acknowledged
             )
-            return whole(db), lost
 
-        return await database.read(question)
+        return await everything(database), await database.read(question)
     finally:
         await database.close()
 
