@@ -1,5 +1,5 @@
 """`python -m mdserver`: the command line."""
 
-from .cli import main
+from mdserver.cli import main  # by its whole name: the single-file executable starts here, outside of the package
 
 main()

@@ -37,12 +37,14 @@ from .web import (
     invitations,
     limits,
     me,
+    metrics,
     pages,
     protocol,
     router,
     search,
     shelf,
     signin,
+    traffic,
     versions,
     workspaces,
 )
@@ -73,6 +75,7 @@ ROUTES = (
     docs.routes,
     pages.routes,
     health.routes,
+    metrics.routes,
 )
 
 
@@ -134,8 +137,11 @@ def create_app(
     app[limits.PROXIES] = server.trusted_proxies
     app[edge.ORIGINS] = frozenset(server.cors_origins)
     app[edge.STOPPING] = []
+    app[edge.TRAFFIC] = traffic.Traffic()
     app[health.DATA] = server.data
     app[health.NOTICES] = {}
+    app[metrics.TOKEN] = config.metrics.token.reveal()
+    app[metrics.SOURCES] = []
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
     app[shelf.SHELF] = shelf.Shelf(database)

@@ -23,6 +23,7 @@ from .config_values import (
     ORIGINS,
     RATE,
     SCHEDULE,
+    TOKEN,
     URL,
     Address,
     Keep,
@@ -193,6 +194,14 @@ class Backup(Struct, frozen=True, kw_only=True):
     )
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Figures for Prometheus at /metrics."""
+
+    token: Annotated[
+        Secret, "Who may read them; empty: programs on this machine, not through a proxy. Or token_file.", TOKEN
+    ] = Secret()
+
+
 class Config(Struct, frozen=True, kw_only=True):
     server: Server = Server()
     database: Database = Database()
@@ -204,3 +213,4 @@ class Config(Struct, frozen=True, kw_only=True):
     backup: Backup = Backup()
     retention: Retention = Retention()
     jobs: Jobs = Jobs()
+    metrics: Metrics = Metrics()

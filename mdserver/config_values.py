@@ -281,6 +281,12 @@ def _dsn(value: Any) -> Secret:
     return Secret(value)
 
 
+def _token(value: Any) -> Secret:
+    if _text(value):
+        _matched(r"[\x21-\x7e]{16,}", value)
+    return Secret(value)
+
+
 def _mailbox(value: Any) -> str:
     if _text(value):
         _matched(r"[^<>@]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+", value)
@@ -312,4 +318,5 @@ SCHEDULE = Kind(
 KEEP = Kind('a number, or counts such as "7 daily, 4 weekly, 12 monthly"', _keep, _int_or_text, _keep_text)
 FOLDER = Kind("a path, or empty", lambda value: str(_path(value)) if _checked(value, str) else "")
 DSN = Kind("a postgresql:// URL, or empty", _dsn, str, lambda _: '""')
+TOKEN = Kind("at least 16 letters and digits, without spaces", _token, str, lambda _: '""')
 MAILBOX = Kind('a mail address such as "mdserver <notes@example.org>"', _mailbox)

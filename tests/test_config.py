@@ -257,6 +257,7 @@ REFUSED: dict[str, list[object]] = {
     "backup.keep": [0, 1001, "", "3", "daily", "0 daily", "7 days", "1 daily, 2 daily", "7 daily,", 1.5, True, []],
     "backup.directory": ["a\0b", 1, []],
     "mail.sender": ["me", "a@b c@d", "A <a@b", "a@b\nBcc: c@d", "<a@b> x", 1],
+    "metrics.token": ["short", "fifteen-letters", "with spaces, and long", "sixteen letters\n", "sixteen-lettérs!", 1],
     "mail.username": ["a\nb", "\x7f", 1, True, [], {"a": 1}],
 }
 
@@ -544,7 +545,7 @@ def test_keys_are_described() -> None:
         "Largest text of one document.",
         False,
     )
-    assert [name for name, key in found.items() if key.secret] == ["database.url", "mail.password"]
+    assert [name for name, key in found.items() if key.secret] == ["database.url", "mail.password", "metrics.token"]
     assert msgspec.json.encode(config.describe())
 
 

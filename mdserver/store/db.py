@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from mdserver.figures import Family
+
 from . import rows
 from .answers import run_hooks
 
@@ -158,6 +160,10 @@ class Database(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Finish what is queued and close every connection."""
+
+    async def figures(self) -> list[Family]:
+        """What the engine counts, for those who watch the server."""
+        return []
 
     @property
     @abstractmethod

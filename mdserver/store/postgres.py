@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import psycopg
 
 from mdserver.errors import Busy, Problem, StorageFull
+from mdserver.figures import Family, Sample, counter
 
 from .db import Database, GateNeeded, Reader, TimeUp, Tx, Unusable, Value
 from .postgres_connection import (
@@ -153,6 +154,7 @@ class Postgres(Database):
         self._dsn = dsn
         self._version = version
         self._keeper: Keeper | None = None
+        self.conflicts = 0
         writers = max(1, connections // 2)
         self._writers = Lane("writer", dsn, writers, self._write)
         self._readers = Lane("reader", dsn, max(1, connections - writers), self._read)
@@ -197,6 +199,32 @@ class Postgres(Database):
                 return function(connection)
 
         return await asyncio.to_thread(work)
+
+    async def figures(self) -> list[Family]:
+        def size(db: Reader) -> int:
+            return db.value(int, "SELECT pg_database_size(current_database())") or 0
+
+        lanes = {"writer": self._writers, "readers": self._readers}
+        waiting = [Sample(one.queued, {"for": name}) for name, one in lanes.items()]
+        busy = [Sample(one.busy, {"for": name}) for name, one in lanes.items()]
+        times = self._writers.times.samples()
+        return [
+            Family(
+                "mdserver_commit_seconds",
+                "histogram",
+                "Time of a change and its commit, runs after conflicts too.",
+                times,
+            ),
+            Family("mdserver_database_waiting", "gauge", "Work that waits for a connection or a gate.", waiting),
+            Family("mdserver_database_connections_busy", "gauge", "Connections at work.", busy),
+            counter("mdserver_database_conflicts_total", "Changes run again: others were faster.", self.conflicts),
+            Family(
+                "mdserver_database_bytes",
+                "gauge",
+                "Size of the database's files.",
+                [Sample(await self.read(size), {"file": "database"})],
+            ),
+        ]
 
     async def hold_instance(self) -> None:
         """Be the only server on this database until it is closed. Unusable when another one is."""
@@ -258,6 +286,8 @@ class Postgres(Database):
                 step = _after(failure, unit)
             except BaseException as error:
                 step, failure = _after(error, unit), error
+            if step != "give up":
+                self.conflicts += 1
             if step == "again":
                 continue
             if step == "alone":

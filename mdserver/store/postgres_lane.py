@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from mdserver.errors import Busy
+from mdserver.figures import Histogram
 
 from .answers import hand_over, run_hooks, settle
 from .postgres_connection import Session
@@ -47,12 +49,23 @@ class Lane:
         self._running = 0
         self._alone = False
         self._closing = False
+        self.times = Histogram()
         self._threads = [
             threading.Thread(target=self._work, args=(Session(dsn),), name=f"mdserver-{name}-{number}", daemon=True)
             for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def queued(self) -> int:
+        """How much waits for a thread or a gate."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        """How many threads are at work."""
+        return self._running
 
     async def submit(self, unit: Unit) -> Any:
         with self._changed:
@@ -81,7 +94,7 @@ class Lane:
 
     def _work(self, session: Session) -> None:
         while (unit := self._next()) is not None:
-            again = False
+            again, started = False, time.monotonic()
             try:
                 again = self._run(session, unit)
             except BaseException as error:  # a mistake of ours; the thread is needed
@@ -90,7 +103,7 @@ class Lane:
             if not again:  # before the gates open, so that the hooks behind one gate keep the order of their commits
                 hand_over(unit.loop, unit.answer)
             session.unlock()
-            self._finish(unit, again=again)
+            self._finish(unit, again=again, seconds=time.monotonic() - started)
         session.drop()
 
     def _next(self) -> Unit | None:
@@ -121,8 +134,10 @@ class Lane:
             blocked |= unit.gates
         return None
 
-    def _finish(self, unit: Unit, *, again: bool) -> None:
+    def _finish(self, unit: Unit, *, again: bool, seconds: float) -> None:
         with self._changed:
+            if not again:
+                self.times.note(seconds)
             self._held -= unit.taken
             self._running -= 1
             self._alone = False

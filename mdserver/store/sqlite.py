@@ -21,6 +21,7 @@ import aiosqlite
 
 from mdserver import failpoints
 from mdserver.errors import Busy, Problem, StorageFull
+from mdserver.figures import UNITS, Family, Histogram, Sample
 
 from .answers import hand_over, run_hooks, settle
 from .db import Database, Moved, Reader, TimeUp, Tx, Unusable, Value
@@ -222,6 +223,7 @@ class _Connection(aiosqlite.Connection):
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._held: _Item | None = None
         self.waiting = 0
+        self.times, self.sizes = Histogram(), Histogram(UNITS)
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call the function with the connection, on its thread."""
@@ -238,6 +240,11 @@ class _Connection(aiosqlite.Connection):
     async def unit(self, change: Callable[[Tx], T]) -> T:
         """Run the change in the next batch; returns after its commit."""
         return cast(T, await self._queue(_Unit(change)))
+
+    @property
+    def queued(self) -> int:
+        """How much waits for the thread."""
+        return self._tx.qsize()
 
     async def close(self) -> None:
         """Finish what is queued, then end the thread and close the connection."""
@@ -292,7 +299,8 @@ class _Connection(aiosqlite.Connection):
 
     def _batch(self, future: asyncio.Future[Any] | None, unit: _Unit) -> None:
         """Run this unit and those that wait, commit them together, then answer them in order."""
-        end = time.monotonic() + BATCH_SECONDS
+        started = time.monotonic()
+        end = started + BATCH_SECONDS
         batch = []
         arrived: tuple[asyncio.Future[Any] | None, _Unit] | None = (future, unit)
         guarded = False
@@ -315,6 +323,8 @@ class _Connection(aiosqlite.Connection):
             else:  # also those that had failed: what made them fail may be undone
                 for _, one in batch:
                     self._alone(one, lost=error)
+        self.times.note(time.monotonic() - started)
+        self.sizes.note(len(batch))
         self._answer(batch)
 
     def _answer(self, batch: list[tuple[asyncio.Future[Any] | None, _Unit]]) -> None:
@@ -527,6 +537,26 @@ class SQLite(Database):
             return await self._writer.run(function)
         finally:
             self._let_go()
+
+    async def figures(self) -> list[Family]:
+        def look() -> list[Family]:
+            sizes = []
+            for kind, suffix in (("database", ""), ("wal", "-wal")):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append(Sample(self.path.with_name(self.path.name + suffix).stat().st_size, {"file": kind}))
+            return [Family("mdserver_database_bytes", "gauge", "Size of the database's files.", sizes)]
+
+        waiting = [
+            Sample(self._writer.queued, {"for": "writer"}),
+            Sample(sum(one.waiting for one in self._readers), {"for": "readers"}),
+        ]
+        batches, units = self._writer.times.samples(), self._writer.sizes.samples()
+        return [
+            Family("mdserver_commit_seconds", "histogram", "Time of a batch of changes and its commit.", batches),
+            Family("mdserver_commit_units", "histogram", "Changes that shared a commit.", units),
+            Family("mdserver_database_waiting", "gauge", "Work that waits for a thread of the database.", waiting),
+            *await asyncio.to_thread(look),
+        ]
 
     async def close(self) -> None:
         if self._glance is not None:

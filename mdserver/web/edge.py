@@ -18,12 +18,14 @@ from . import wire
 from .api import BASE_PATH, PUBLIC_URL
 from .limits import PROXIES, RATE, REQUEST_ID, from_proxy
 from .log import REQUEST_LOG, safe_path
+from .traffic import Tally, Traffic
 from .wire import Answer
 
 log = logging.getLogger("mdserver.web")
 
 ORIGINS: web.AppKey[frozenset[str]] = web.AppKey("origins", frozenset)
 STOPPING: web.AppKey[list[bool]] = web.AppKey("stopping", list)
+TRAFFIC: web.AppKey[Traffic] = web.AppKey("traffic")
 
 EXPOSED = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-MDServer, X-Request-Id"
@@ -40,17 +42,20 @@ class Boundary:
 
     def __init__(self, app: web.Application) -> None:
         self._proxies, self._origins, self._log = app[PROXIES], app[ORIGINS], app[REQUEST_LOG]
+        self._traffic = app[TRAFFIC]
         self._fixed = {"Server": "mdserver", "X-Content-Type-Options": "nosniff"}
         if app[PUBLIC_URL].startswith("https:"):
             self._fixed["Strict-Transport-Security"] = "max-age=31536000"
         self._plain = wire.lines(self._fixed | {"Cache-Control": UNCACHED})
 
-    def guard(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def guard(self, handler: Handler, tally: Tally) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The boundary around one handler: nothing passes here but answers."""
+        traffic = self._traffic
 
         async def answer(request: web.Request) -> web.StreamResponse:
             started = time.perf_counter()
             self.enter(request)
+            traffic.under_way += 1
             try:
                 made = await handler(request)
             except Problem as problem:
@@ -59,12 +64,14 @@ class Boundary:
                 made = _from_aiohttp(request, error)
             except Exception as error:
                 made = self._broken(request, "a request failed", error)
+            finally:
+                traffic.under_way -= 1
             self.dress(request, made)
             try:
                 sent = wire.response(request, made) if isinstance(made, Answer) else made
             except ValueError as error:
                 sent = wire.response(request, self._broken(request, "an answer could not be written", error))
-            self.leave(request, sent.status, started)
+            self.leave(request, sent.status, started, tally)
             return sent
 
         return answer
@@ -101,9 +108,11 @@ class Boundary:
             return wire.block(made)
         return wire.block(made, f"{self._plain}X-Request-Id: {request[REQUEST_ID]}\r\n")
 
-    def leave(self, request: web.Request, status: int, started: float) -> None:
+    def leave(self, request: web.Request, status: int, started: float, tally: Tally) -> None:
         """Note that the request was answered; `started` is time.perf_counter() at its beginning."""
-        self._log.write(request, status, request[REQUEST_ID], time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        tally.note(status, seconds)
+        self._log.write(request, status, request[REQUEST_ID], seconds)
 
     def _broken(self, request: web.Request, what: str, error: Exception) -> Answer:
         log.error(what, exc_info=error, extra={"request_id": request[REQUEST_ID], "route": _route(request)})

@@ -22,6 +22,7 @@ from mdserver.store.db import Moved
 from . import wire
 from .api import AUTHENTICATE
 from .edge import Boundary
+from .traffic import Tally
 from .wire import Answer
 
 log = logging.getLogger("mdserver.web")
@@ -39,6 +40,7 @@ class Small(NamedTuple):
 
     ask: Ask
     match: web.UrlMappingMatchInfo
+    tally: Tally
 
 
 class Inline:
@@ -50,16 +52,16 @@ class Inline:
         self._fixed: dict[str, Small] = {}
         self._with_id: dict[tuple[str, str | None], Small] = {}
 
-    def add(self, path: str, ask: Ask, route: web.AbstractRoute) -> None:
+    def add(self, path: str, ask: Ask, route: web.AbstractRoute, tally: Tally) -> None:
         """Take a route in, if its path has no parameter, or an id before its last word or at its end."""
         match = web.UrlMappingMatchInfo({}, route)
         match.add_app(self._app)
         match.freeze()
         before, _, rest = path.partition("{")
         if not rest:
-            self._fixed[path] = Small(ask, match)
+            self._fixed[path] = Small(ask, match, tally)
         elif rest.startswith("id}") and "{" not in rest:
-            self._with_id[before, rest.removeprefix("id}") or None] = Small(ask, match)
+            self._with_id[before, rest.removeprefix("id}") or None] = Small(ask, match, tally)
 
     def find(self, path: str) -> tuple[Small, tuple[str, ...]] | None:
         """What answers a GET of this path (with its query), and the ids in it; None if it is not one of those."""
@@ -93,5 +95,5 @@ class Inline:
         except Exception:  # the usual way may not meet it again, so it must not pass unseen
             log.exception("a request could not be answered at once")
             return None
-        boundary.leave(request, made.status, started)
+        boundary.leave(request, made.status, started, small.tally)
         return data

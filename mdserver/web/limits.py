@@ -39,6 +39,7 @@ class Rates:
         self._classes = dict(classes)
         self._policies = {name: f'"{name}";q={rate.amount};w={rate.seconds}' for name, rate in classes.items()}
         self._arrivals: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.refused = dict.fromkeys(classes, 0)
 
     def __contains__(self, name: str) -> bool:
         """Whether this class of requests is limited."""
@@ -72,6 +73,7 @@ class Rates:
         arrival = max(arrivals.get(place, 0.0), now)
         ahead = arrival + interval - now
         if ahead > rate.seconds + 1e-6:
+            self.refused[name] = self.refused.get(name, 0) + 1
             return -1, ahead - rate.seconds
         arrivals[place] = arrival + interval
         arrivals.move_to_end(place)

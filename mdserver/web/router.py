@@ -25,12 +25,14 @@ def mount(app: web.Application, routes: list[Route]) -> None:
         if (route.method, route.path) in seen:
             raise TypeError(f"{route.method} {route.path} is registered twice")
         seen.add((route.method, route.path))
-        handler = boundary.guard(runner(route, app))
+        tally = app[edge.TRAFFIC].tally(route.method, route.path, of=route.rate)
+        handler = boundary.guard(runner(route, app), tally)
         if route.method == "GET":
             added = app.router.add_get(base + route.path, handler, allow_head=True, expect_handler=expectation)
             if route.asks:
-                inline.add(base + route.path, asker(route, app), added)
+                inline.add(base + route.path, asker(route, app), added, tally)
         else:
             app.router.add_route(route.method, base + route.path, handler, expect_handler=expectation)
     app[ROUTES] = routes
-    app.router.add_route("*", "/{tail:.*}", boundary.guard(edge.unmatched(app)), expect_handler=expectation)
+    nowhere = boundary.guard(edge.unmatched(app), app[edge.TRAFFIC].tally("*", "*", of="none"))
+    app.router.add_route("*", "/{tail:.*}", nowhere, expect_handler=expectation)

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
@@ -64,6 +65,19 @@ class Caddy:
     def context(self) -> ssl.SSLContext:
         """Trusts what this Caddy signs, and nothing else."""
         return ssl.create_default_context(cafile=str(self._authority))
+
+    def wait(self) -> None:
+        """Until it has its certificate at hand, which is a moment after it says that it was obtained."""
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.ports.https), PATIENCE) as raw:
+                    self.context().wrap_socket(raw, server_hostname="localhost").close()
+                    return
+            except ssl.SSLError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
 
     def ask(
         self,
@@ -124,7 +138,9 @@ def caddy(place: Path, ports: Ports, *, base_path: str = "") -> Iterator[Caddy]:
                 missing -= {one for one in missing if one in line}
             reading = threading.Thread(target=process.stderr.read, daemon=True)  # or it would wait for a reader
             reading.start()
-            yield Caddy(ports, place, process)
+            made = Caddy(ports, place, process)
+            made.wait()
+            yield made
         finally:
             process.terminate()
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import http.client
 import os
 import socket
 import subprocess
@@ -40,6 +41,14 @@ class House:
         """A request to the API with the owner's token, through Caddy, as a browser would ask."""
         given = {"Authorization": f"Bearer {self.token}", **PACKS, **(headers or {})}
         return self.proxy.ask(method, f"{self.base}/api/v1{path}", body, headers=given, source=source or "127.0.0.1")
+
+    def directly(self, path: str) -> Answer:
+        """A GET past Caddy, from this machine."""
+        place = http.client.HTTPConnection("127.0.0.1", self.proxy.ports.upstream, timeout=60)
+        with contextlib.closing(place):
+            place.request("GET", self.base + path)
+            response = place.getresponse()
+            return Answer(response.status, response.headers, response.read())
 
     def document(self, content: str = "one\n") -> Answer:
         made = self.ask("POST", f"/workspaces/{self.workspace}/documents", {"title": "Plan", "content": content})
@@ -205,6 +214,29 @@ def test_a_long_text_comes_whole(house: House) -> None:
     whole = house.ask("GET", f"/documents/{id}")  # JSON, made piece by piece
     assert whole.headers["Transfer-Encoding"] == "chunked"
     assert len(whole.json["content"]) == len(text)
+
+
+def test_figures_are_not_for_strangers(house: House) -> None:
+    """Caddy is on this machine, and so is whoever asks it here: that must not make them the machine's own."""
+    told = house.directly("/metrics")
+    assert told.status == 200
+    assert b"mdserver_requests_total" in told.data
+    for headers in (
+        {},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Authorization": f"Bearer {house.token}"},
+    ):
+        assert house.proxy.ask("GET", f"{house.base}/metrics", headers=headers).status == 404
+    assert b"mdserver" not in house.proxy.ask("GET", f"{house.base}/metrics", headers={"Host": "127.0.0.1"}).data
+
+
+def test_figures_are_for_who_has_the_token(tmp_path: Path) -> None:
+    with running(tmp_path, MDSERVER_METRICS__TOKEN="a-token-of-enough-letters") as house:
+        assert house.directly("/metrics").status == 401
+        assert house.proxy.ask("GET", "/metrics").status == 401
+        told = house.proxy.ask("GET", "/metrics", headers={"Authorization": "Bearer a-token-of-enough-letters"})
+        assert told.status == 200
+        assert told.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_limits_count_the_real_client(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mdserver.store.db import Database
 from mdserver.web import api, docs, edge, health, limits, pages, router
 from mdserver.web.api import Route
 from mdserver.web.log import REQUEST_LOG, RequestLog
+from mdserver.web.traffic import Traffic
 
 
 class Nobody:
@@ -39,6 +40,7 @@ def bare(
     app[limits.PROXIES] = ()
     app[edge.ORIGINS] = frozenset()
     app[edge.STOPPING] = []
+    app[edge.TRAFFIC] = Traffic()
     app[REQUEST_LOG] = RequestLog("none", as_json=False, out=io.StringIO())
     if data is not None:
         app[health.DATA] = data
