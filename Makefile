@@ -7,10 +7,10 @@ EXAMPLES ?= 100
 CYCLES ?= 200
 IMAGES ?= 3000
 
-.PHONY: serve test lint check bench fuzz crash clean help
+.PHONY: serve test lint check bench fuzz crash binary test-binary wheel test-wheel clean help
 
 help:            ## list these targets
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
 serve: $(VENV)/.serve  ## start the server on SQLite and local files in ./data
 	@exec $(BIN)/mdserver serve $(SERVE_ARGS)
@@ -36,8 +36,29 @@ crash: $(VENV)/.test  ## many kills under load, then many power cuts; all that w
 	$(BIN)/python -m tests.robust.crash --cycles $(CYCLES)
 	$(BIN)/python -m tests.robust.power --images $(IMAGES)
 
+# It runs where the C library is at least as new as on the machine that builds it. What is loaded by name is named here.
+PACKING := --onefile --name mdserver --noconfirm --log-level WARN --distpath dist --workpath build --specpath build \
+	--collect-data mdserver --collect-submodules mdserver --exclude-module tkinter \
+	--hidden-import pysqlite3 --hidden-import psycopg_binary --hidden-import uvloop
+
+binary: $(VENV)/.test  ## the server as a single file that needs no Python: dist/mdserver
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[binary]'
+	$(BIN)/pyinstaller $(PACKING) mdserver/__main__.py
+
+test-binary: binary  ## run dist/mdserver in a bare directory with an empty environment
+	$(BIN)/python -m tests.deploy.packed dist/mdserver
+
+wheel: $(VENV)/.test  ## the Python package: dist/mdserver-*.whl
+	rm -f dist/mdserver-*.whl
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+test-wheel: wheel  ## install the package into an empty environment, and run it there as above
+	rm -rf build/wheel && $(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --disable-pip-version-check dist/mdserver-*.whl
+	$(BIN)/python -m tests.deploy.packed build/wheel/bin/mdserver
+
 clean:           ## remove the environment and caches (never ./data)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
