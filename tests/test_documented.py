@@ -45,7 +45,8 @@ def test_every_command_stands_in_the_readme(name: str) -> None:
 
 def test_every_command_in_the_readme_exists_with_the_options_shown() -> None:
     known = commands()
-    shown = re.findall(r"^(?:mdserver|\.venv/bin/mdserver|TOKEN=\$\(mdserver) ([^\n#|]+)", README, re.MULTILINE)
+    called = r"^(?:(?:sudo -u mdserver )?mdserver|\.venv/bin/mdserver|TOKEN=\$\(mdserver)"
+    shown = re.findall(rf"{called} (?:--config \S+ )?([^\n#|]+)", README, re.MULTILINE)
     assert len(shown) > 6
     for line in shown:
         words = line.split()
@@ -66,3 +67,17 @@ def test_the_architecture_names_every_package() -> None:
 
 def test_the_changelog_has_this_version() -> None:
     assert f"## {__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_files_and_targets_in_the_readme_exist() -> None:
+    for path in re.findall(r"install -m \d+ (?:-g \w+ )?(\S+) /etc/", README):
+        assert (ROOT / path).is_file(), path
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    shown = re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
+    assert {"serve", "test", "binary"} <= set(shown)
+    assert set(shown) <= set(targets)
+
+
+def test_what_the_readme_replaces_stands_in_the_caddyfile() -> None:
+    (replaced,) = re.findall(r"sed -i 's/(.*?)/notes", README)
+    assert (ROOT / "caddy" / "Caddyfile").read_text(encoding="utf-8").count(replaced) == 1
