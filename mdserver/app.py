@@ -141,7 +141,6 @@ def create_app(
     app[health.DATA] = server.data
     app[health.NOTICES] = {}
     app[metrics.TOKEN] = config.metrics.token.reveal()
-    app[metrics.SOURCES] = []
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
     app[shelf.SHELF] = shelf.Shelf(database)
@@ -160,6 +159,10 @@ def create_app(
     if backups is not None:
         app[health.NOTICES]["backup"] = backups.state
     app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups))
+    sources: list[metrics.Source] = [timetable.figures, indexer.figures]
+    if backups is not None:
+        sources.append(backups.figures)
+    app[metrics.SOURCES] = sources
 
     async def hashing(_: web.Application) -> AsyncIterator[None]:
         yield

@@ -13,20 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from msgspec import Struct
 
-from .config_sections import (
-    Accounts,
-    Backup,
-    Config,
-    Database,
-    Jobs,
-    Limits,
-    Log,
-    Mail,
-    Metrics,
-    Rates,
-    Retention,
-    Server,
-)
+from .config_sections import Accounts, Backup, Config, Database, Jobs, Limits, Log, Mail, Rates, Retention, Server
 from .config_values import (
     BY_TYPE,
     DAY,
@@ -65,7 +52,6 @@ __all__ = [
     "Limits",
     "Log",
     "Mail",
-    "Metrics",
     "Mistake",
     "Network",
     "Rate",

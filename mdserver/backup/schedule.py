@@ -14,6 +14,7 @@ from pathlib import Path
 from mdserver import clock
 from mdserver.config_values import Keep, Schedule
 from mdserver.errors import Problem
+from mdserver.figures import Family, Sample, gauge
 from mdserver.store.blobs import Blobs
 from mdserver.store.db import Unusable
 
@@ -74,6 +75,14 @@ class Scheduled:
         if self.failed_at is not None:
             return f"failed at {clock.rfc3339(self.failed_at)}: {self.failure}"
         return f"made at {clock.rfc3339(self.made_at)}" if self.made_at is not None else "none was made yet"
+
+    async def figures(self) -> list[Family]:
+        """For those who watch the server: when one was made last, and whether the last try failed."""
+        made = [Sample(self.made_at / 1000)] if self.made_at is not None else []
+        return [
+            Family("mdserver_backup_timestamp_seconds", "gauge", "When the last scheduled backup was made.", made),
+            gauge("mdserver_backup_failed", "1 when the last try to make one failed.", int(self.failed_at is not None)),
+        ]
 
     async def _made(self) -> Made:
         target = await asyncio.to_thread(self._prepared)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from mdserver import clock, logs
 from mdserver.errors import Busy, Conflict, NotFound, Problem
+from mdserver.figures import Family, Sample
 from mdserver.model import jobs
 from mdserver.model.jobs import Claim, Record
 from mdserver.store.db import Database, Tx
@@ -115,6 +116,20 @@ class Timetable:
         """What is known of the jobs that have ever been entered. For lists, health and metrics."""
         found = await self._database.read(jobs.records)
         return {name: found[name] for name in self.jobs if name in found}
+
+    async def figures(self) -> list[Family]:
+        """The jobs for those who watch the server: when each ended well, and how often it has failed since."""
+        known = await self.records()
+        done = [
+            Sample(one.succeeded_at / 1000, {"job": name})
+            for name, one in known.items()
+            if one.succeeded_at is not None
+        ]
+        failed = [Sample(one.failures, {"job": name}) for name, one in known.items()]
+        return [
+            Family("mdserver_job_success_timestamp_seconds", "gauge", "When the job last ended well.", done),
+            Family("mdserver_job_failures", "gauge", "How often the job has failed since it ended well.", failed),
+        ]
 
     async def close(self) -> None:
         """Begin nothing more, and wait for the units that are under way."""

@@ -116,12 +116,17 @@ def scheduled(database: Database, folder: Path, *, keep: int = 2) -> Scheduled:
     return Scheduled(taking(database), folder, Schedule(seconds=3600), Keep(last=keep))
 
 
+async def told(one: Scheduled) -> dict[str, float]:
+    return {family.name: family.samples[0].value for family in await one.figures() if family.samples}
+
+
 async def test_made_in_time_and_only_its_own_are_removed(database: Database, tmp_path: Path, frozen: Clock) -> None:
     await filled(database)
     folder = tmp_path / "backups"
     mine = scheduled(database, folder)
     assert await mine.look() == []
     assert mine.state() == "none was made yet"
+    assert await told(mine) == {"mdserver_backup_failed": 0}
     await mine.run()
     assert len(await mine.look()) == 1
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -140,6 +145,7 @@ async def test_made_in_time_and_only_its_own_are_removed(database: Database, tmp
         frozen.forward(clock.HOUR)
         await mine.run()
     assert mine.state() == "made at 2026-01-31T15:00:00.000Z"
+    assert await told(mine) == {"mdserver_backup_timestamp_seconds": 1769871600, "mdserver_backup_failed": 0}
     kept = ["mdserver-scheduled-20260131T140000Z.tar", "mdserver-scheduled-20260131T150000Z.tar"]
     assert sorted(os.listdir(folder)) == sorted([*others, *kept])
     assert prune(folder, Keep(last=1)) == [folder / kept[0]]
@@ -160,6 +166,7 @@ async def test_a_failure_is_loud_and_the_old_ones_stay(
     with pytest.raises(OSError, match="File exists"):
         await mine.run()
     assert mine.state().startswith("failed at 2026-01-31T14:00:00.000Z: ")
+    assert (await told(mine))["mdserver_backup_failed"] == 1
     assert [one.levelno for one in caplog.records if one.name == "mdserver.backup"][-1] == logging.ERROR
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from mdserver.config import Metrics, Rate, Rates, Secret
+from mdserver.app import INDEXER, TIMETABLE
+from mdserver.config import Rate, Rates, Secret
 from mdserver.config import Server as ServerSection
+from mdserver.config_sections import Metrics
 from mdserver.figures import Family, gauge
 from mdserver.store.db import Database
 from mdserver.web import metrics
@@ -102,6 +104,23 @@ async def test_the_database_is_watched(server: Server) -> None:
     else:
         assert 'mdserver_database_connections_busy{for="writer"}' in told
         assert "mdserver_database_conflicts_total" in told
+
+
+async def test_jobs_and_the_index_are_watched(server: Server) -> None:
+    ada = await server.person("Ada")
+    await server.app[TIMETABLE].run("purge-trash")
+    indexer = server.app[INDEXER]
+    await asyncio.wait_for(indexer.settled(), 60)
+    assert (await scrape(server))["mdserver_search_waiting"] == 0
+    indexer.gather = 600  # what changes from now on waits
+    for title in ("Plan", "Another"):
+        made = await ada.post(f"/workspaces/{ada.workspace_id}/documents", {"title": title, "content": "x"})
+        assert made.status == 201
+    told = await scrape(server)
+    assert told["mdserver_search_waiting"] == 2
+    assert told['mdserver_job_success_timestamp_seconds{job="purge-trash"}'] > 1_700_000_000
+    assert told['mdserver_job_failures{job="purge-trash"}'] == 0
+    assert not any(name.startswith("mdserver_backup") for name in told)  # none are scheduled
 
 
 async def test_what_limits_refuse_is_counted(start: Start) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from mdserver.figures import Family, gauge
 from mdserver.store.db import Database
 
 from . import engines, indexing
@@ -41,6 +42,11 @@ class Indexer:
         database.listen("search", lambda _: self._look_again())
         self._start_over = True
         self._entered = 0
+
+    async def figures(self) -> list[Family]:
+        """For those who watch the server: how far the index is behind."""
+        waiting = await self._database.read(indexing.waiting)
+        return [gauge("mdserver_search_waiting", "Changed documents that the index has not taken in.", waiting)]
 
     async def run(self) -> None:
         """Work until cancelled. What fails is logged and tried again: searches look at what waits by themselves."""

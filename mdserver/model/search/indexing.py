@@ -73,6 +73,16 @@ def lagging(db: Reader) -> list[str]:
     return behind + deleted
 
 
+def waiting(db: Reader) -> int:
+    """How many documents have changed since the index looked at their workspaces; costs what waits."""
+    counted = (
+        "SELECT CAST(COALESCE(sum((SELECT count(*) FROM changes c WHERE c.workspace_id = w.id"
+        " AND c.seq > COALESCE(i.seq, 0) AND c.entity = 'document')), 0) AS BIGINT)"
+        " FROM workspaces w LEFT JOIN search_workspaces i ON i.workspace_id = w.id"
+    )
+    return db.value(int, counted) or 0
+
+
 def prepare(db: Reader, workspace_id: str) -> Batch | None:
     """What to do next in a workspace, or None when there is nothing. Reads and folds texts, which takes time."""
     known = db.rows("SELECT number, seq FROM search_workspaces WHERE workspace_id = $1", workspace_id)
