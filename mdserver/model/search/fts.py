@@ -14,6 +14,9 @@ from .shape import FIELDS, LIVE, Field, Filter, Numbers, Question
 TITLE_WEIGHT = 10.0
 _BM25 = f"bm25(search_fts, {TITLE_WEIGHT}, 1.0)"
 _COLUMNS: dict[Field, str] = {"title": "title", "content": "words"}
+MERGING = {"usermerge": 2, "automerge": 0, "crisismerge": 64}
+"""How the index merges its segments (see the migration)."""
+
 _COMMON = 1_000
 _K1 = 1.2
 
@@ -32,7 +35,8 @@ def clear(tx: Tx) -> None:
     """Take everything out."""
     tx.run("DROP TABLE search_fts")
     tx.run("CREATE VIRTUAL TABLE search_fts USING fts5(title, words, tokenize = 'ascii', prefix = '2 3')")
-    tx.run("INSERT INTO search_fts (search_fts, rank) VALUES ('usermerge', 2)")
+    for name, value in MERGING.items():
+        tx.run("INSERT INTO search_fts (search_fts, rank) VALUES ($1, $2)", name, value)
 
 
 def tidy(tx: Tx, pages: int) -> bool:
