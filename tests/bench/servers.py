@@ -160,6 +160,7 @@ class MDServer(Server):
             with ThreadPoolExecutor(width) as pool:
                 made = [one for share in pool.map(add, [texts[n::width] for n in range(width)]) for one in share]
             self._wait_for_the_index(directory, len(texts))
+            self._run(directory, "job", "run", "tidy-search")  # as any server has done by itself after some time
         created = [{"title": f"{SERIAL.decode()} {one.title}", "content": one.content} for one in texts[:_SAMPLES]]
         reads = [request("GET", path, signed_in) for path, _ in made]
         searching, words = "/api/v1/search?limit=20&q=", wanted(texts)
