@@ -14,7 +14,7 @@ from mdserver.store.sqlite import connect
 
 from .homes import PATIENCE, Home
 
-NAMES = ["purge-trash", "prune-versions", "forget-expired", "forget-audit"]
+NAMES = ["purge-trash", "prune-versions", "forget-expired", "forget-audit", "backup"]
 
 
 def states(home: Home) -> dict[str, str]:
@@ -45,9 +45,10 @@ def entries(path: Path) -> int:
 
 
 def test_without_a_server(either: Home) -> None:
+    either.environment["MDSERVER_BACKUP__SCHEDULE"] = "6 h"
     lines = either.ok("job", "list").splitlines()
     assert lines[0].split() == ["NAME", "EVERY", "STATE", "ENDED", "DUE", "OUTCOME"]
-    assert [line.split()[0] for line in lines[1:5]] == NAMES
+    assert [line.split()[0] for line in lines[1:6]] == NAMES
     assert set(states(either).values()) == {"new"}
     assert either.ok("job", "run", "purge-trash") == "purge-trash: 0 documents purged.\n"
     assert either.json("job", "run", "purge-trash") == {"name": "purge-trash", "outcome": "0 documents purged"}
@@ -58,6 +59,7 @@ def test_without_a_server(either: Home) -> None:
 
 
 def test_with_a_server(either: Home) -> None:
+    either.environment["MDSERVER_BACKUP__SCHEDULE"] = "6 h"
     either.user()
     with either.serving():
         for name in states(either):
@@ -70,7 +72,8 @@ def test_with_a_server(either: Home) -> None:
 def test_what_is_refused(home: Home) -> None:
     said = home.fails("job", "run", "mop")
     assert said == (
-        "There is no job 'mop'; there are purge-trash, prune-versions, forget-expired, forget-audit, tidy-database."
+        "There is no job 'mop'; there are purge-trash, prune-versions, forget-expired, forget-audit, backup,"
+        " tidy-search, tidy-database."
     )
     assert home.fails("job", "run", "") == said.replace("'mop'", "''")
     home.environment["MDSERVER_RETENTION__TRASH"] = "off"
@@ -86,21 +89,21 @@ def test_what_is_refused(home: Home) -> None:
 def test_one_that_fails(home: Home) -> None:
     home.user()
     connection = sqlite3.connect(home.data / "mdserver.sqlite3")
-    connection.execute("DROP TABLE audit")
+    connection.execute("DROP TABLE idempotency_keys")
     connection.close()
-    sentence = "The job forget-audit failed: OperationalError: no such table: audit"
-    done = home.program("job", "run", "forget-audit")
+    sentence = "The job forget-expired failed: OperationalError: no such table: idempotency_keys"
+    done = home.program("job", "run", "forget-expired")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {sentence}\n")
     with home.serving() as server:
-        assert home.fails("job", "run", "forget-audit") == sentence
-        found = next(one for one in home.json("job", "list") if one["name"] == "forget-audit")
+        assert home.fails("job", "run", "forget-expired") == sentence
+        found = next(one for one in home.json("job", "list") if one["name"] == "forget-expired")
         assert (found["state"], found["failures"], found["reason"]) == ("failed", 2, sentence.partition("failed: ")[2])
         assert found["succeeded_at"] is None
         assert server.ask("GET", "/readyz").status == 200
         status, errors = server.stop()
     assert status == 0
-    assert "the job forget-audit failed" in errors  # with where it came from, for whoever looks after the server
-    assert "no such table: audit" in home.ok("job", "list")
+    assert "the job forget-expired failed" in errors  # with where it came from, for whoever looks after the server
+    assert "no such table: idempotency_keys" in home.ok("job", "list")
 
 
 def test_a_server_that_stops_in_the_middle_of_a_job(home: Home) -> None:
