@@ -108,7 +108,8 @@ def wait_for_index(home: Home, server: Any) -> None:
 def test_files_that_are_open_to_others(filled: Home) -> None:
     stray = filled.data / "backups" / "stray.tar"
     stray.parent.mkdir(mode=0o700, exist_ok=True)
-    stray.touch(mode=0o644)
+    stray.touch()
+    stray.chmod(0o644)
     found = checked(filled, "permissions", status=1)
     assert [one for one in found["told"] if one.endswith("stray.tar is open to others")]
     assert checked(filled, "permissions", "--fix")["fixed"]

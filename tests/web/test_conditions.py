@@ -29,6 +29,8 @@ CONDITIONAL: dict[tuple[str, str], tuple[Json, str, bool]] = {
     ("DELETE", "/archive"): (None, "archive", False),
     ("PUT", "/template"): (None, "", False),
     ("DELETE", "/template"): (None, "template", False),
+    ("PUT", "/favourite"): (None, "", False),
+    ("DELETE", "/favourite"): (None, "favourite", False),
 }
 
 
