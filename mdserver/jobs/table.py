@@ -167,7 +167,8 @@ async def _back_up(backups: Scheduled | None, turn: Turn) -> str:
     if backups is None:
         return "there is no schedule"
     made = await backups.run()
-    return f"{made.path} with {made.size:,} bytes"
+    lacking = f", but without {_counted(len(made.missing), 'file')} that the server has lost" if made.missing else ""
+    return f"{made.path} with {made.size:,} bytes{lacking}"
 
 
 async def _tidy_search(database: Database, turn: Turn) -> str:
