@@ -140,9 +140,9 @@ class Database(ABC):
         """Run a question on a thread, in one consistent snapshot; any number run beside the writer."""
 
     async def glance(self, question: Callable[[Reader], T]) -> T:
-        """Run a question of a few indexed reads by the shortest way; a long one is moved to `read` by itself.
+        """Run a question of a few indexed reads, in one snapshot, by the shortest way.
 
-        Each of its statements may see a later moment than the one before; `read` is one snapshot.
+        A long one is moved to `read` by itself.
         """
         try:
             return self.at_once(question)

@@ -191,8 +191,12 @@ def read(request: web.Request, db: Reader, id: str) -> Reply[DocumentWithContent
         tag = f'"{documents.full_tag(documents.find_head(db, who, id), who)}"'
         if etags.matches(request, tag):
             return etags.not_modified(tag)
-    found = documents.find_with_content(db, who, id)
-    return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
+    if not db.glancing:
+        found = documents.find_with_content(db, who, id)
+        return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
+    head, content = documents.find_head_with_content(db, who, id)
+    fields = {"ETag": f'"{documents.full_tag(head, who)}"', "Content-Type": "application/json"}
+    return Answer(200, fields, request.app[SHELF].whole(db, who, id, head, content))
 
 
 @routes.put("/documents/{id}", policy=of_document(EDITOR), large=True, condition=True)

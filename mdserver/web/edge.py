@@ -16,7 +16,7 @@ from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, TooLarge
 
 from . import wire
 from .api import BASE_PATH, PUBLIC_URL
-from .limits import PROXIES, RATE, REQUEST_ID, from_proxy
+from .limits import PROXIES, RATE, REQUEST_ID, client, from_proxy
 from .log import REQUEST_LOG, safe_path
 from .traffic import Tally, Traffic
 from .wire import Answer
@@ -92,8 +92,9 @@ class Boundary:
         headers["X-Request-Id"] = request[REQUEST_ID]
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = UNCACHED
-        if RATE in request:
-            headers["RateLimit-Policy"], headers["RateLimit"] = request[RATE]
+        rate = request.get(RATE)
+        if rate is not None:
+            headers.update(rate)
         origin = request.headers.get("Origin")
         if origin is not None:
             headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
@@ -102,8 +103,11 @@ class Boundary:
                 headers["Access-Control-Expose-Headers"] = EXPOSED
 
     def block(self, request: web.Request, made: Answer) -> bytes:
-        """The answer with those fields, as it goes onto a kept-alive connection; most need only what never varies."""
-        if "Cache-Control" in made.headers or RATE in request or "Origin" in request.headers:
+        """An answer that `asker` made, with those fields, as it goes onto a kept-alive connection.
+
+        Most need only what never varies.
+        """
+        if "Cache-Control" in made.headers or "Origin" in request.headers:
             self.dress(request, made)
             return wire.block(made)
         return wire.block(made, f"{self._plain}X-Request-Id: {request[REQUEST_ID]}\r\n")
@@ -112,7 +116,8 @@ class Boundary:
         """Note that the request was answered; `started` is time.perf_counter() at its beginning."""
         seconds = time.perf_counter() - started
         tally.note(status, seconds)
-        self._log.write(request, status, request[REQUEST_ID], seconds)
+        address = client(request) if self._proxies else request.remote
+        self._log.write(request, status, seconds, address=address, id=request[REQUEST_ID])
 
     def _broken(self, request: web.Request, what: str, error: Exception) -> Answer:
         log.error(what, exc_info=error, extra={"request_id": request[REQUEST_ID], "route": _route(request)})

@@ -15,7 +15,7 @@ from mdserver.errors import TooMuch
 
 PROXIES: web.AppKey[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]] = web.AppKey("proxies", tuple)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("id", str)
-RATE: web.RequestKey[tuple[str, str]] = web.RequestKey("rate", tuple)
+RATE: web.RequestKey[dict[str, str]] = web.RequestKey("rate", dict)
 """The RateLimit-Policy and RateLimit fields of the answer."""
 
 _MOST_KEYS = 50_000
@@ -45,16 +45,19 @@ class Rates:
         """Whether this class of requests is limited."""
         return name in self._classes
 
-    def spend(self, request: web.Request, name: str, key: str) -> None:
-        """Count one use by this key; its state goes out in the RateLimit fields. TooMuch when there is none left."""
+    def spend(self, request: web.Request, name: str, key: str) -> dict[str, str]:
+        """Count one use by this key; → its state as header fields. TooMuch when there is none left."""
         rate = self._classes.get(name)
         if rate is None or not rate.amount:
-            return
+            return {}
         left, wait = self.take(name, key, rate)
-        request[RATE] = (self._policies[name], f'"{name}";r={left};t={int(wait) + 1}')
+        request[RATE] = fields = {
+            "RateLimit-Policy": self._policies[name],
+            "RateLimit": f'"{name}";r={max(left, 0)};t={int(wait) + 1}',
+        }
         if left < 0:
-            request[RATE] = (self._policies[name], f'"{name}";r=0;t={int(wait) + 1}')
             raise TooMuch(f"At most {rate.amount} such requests in {rate.seconds} seconds.", retry_after=int(wait) + 1)
+        return fields
 
     def check(self, name: str, key: str) -> None:
         """Count one use without a request to report to. TooMuch when there is none left."""

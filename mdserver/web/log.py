@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from typing import Literal, NamedTuple, TextIO
+from typing import Literal, TextIO
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -14,7 +14,6 @@ from mdserver import clock
 from mdserver.logs import redacted
 
 from .api import ME
-from .limits import PROXIES, client
 
 FLUSH_AFTER = 0.05
 """Seconds for which lines are gathered."""
@@ -27,17 +26,8 @@ def safe_path(path: str) -> str:
     return _SECRET_PATH.sub(r"\1…", path) if "/invitations/" in path else path
 
 
-class Line(NamedTuple):
-    """What a line tells: the moment (ms), who, what, and how long the answer took to make (seconds)."""
-
-    moment: int
-    method: str
-    path: str
-    status: int
-    seconds: float
-    user: str
-    address: str
-    request_id: str
+_Line = tuple[int, str, str, int, float, str, str, str]
+"""Moment (ms), method, path, status, seconds that the answer took to make, user, address, request id."""
 
 
 class RequestLog:
@@ -50,20 +40,17 @@ class RequestLog:
         self._least = {"all": 0, "errors": 500, "none": 1000}[which]
         self._line = _json if as_json else _human
         self._out = out or sys.stderr
-        self._noted: list[Line] = []
+        self._noted: list[_Line] = []
 
-    def write(self, request: web.Request, status: int, request_id: str, seconds: float) -> None:
-        """Note one request."""
+    def write(self, request: web.Request, status: int, seconds: float, *, address: str | None, id: str) -> None:
+        """Note one request, which came from this address."""
         if status < self._least:
             return
         if not self._noted:
             asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
         principal = request.get(ME)
         user = "-" if principal is None else principal.user_id
-        address = client(request) if request.app[PROXIES] else request.remote
-        self._noted.append(
-            Line(clock.now(), request.method, request.raw_path, status, seconds, user, address or "-", request_id)
-        )
+        self._noted.append((clock.now(), request.method, request.raw_path, status, seconds, user, address or "-", id))
 
     def flush(self) -> None:
         """Write what has been gathered."""
@@ -71,26 +58,26 @@ class RequestLog:
         if not noted:
             return
         try:
-            self._out.write("".join([self._line(one) for one in noted]))
+            self._out.write("".join([self._line(*one) for one in noted]))
             self._out.flush()
         except (OSError, ValueError):
             pass  # a closed or full log must not stop the server
 
 
-def _json(line: Line) -> str:
+def _json(
+    moment: int, method: str, path: str, status: int, seconds: float, user: str, address: str, request_id: str
+) -> str:
     """Written out: all values but the path are our own, without quotes or control characters."""
     return (
-        f'{{"time":"{clock.rfc3339(line.moment)}","level":"{"info" if line.status < 500 else "error"}",'
-        f'"event":"request","method":"{line.method}","path":"{_path(line.path)}","status":{line.status},'
-        f'"ms":{line.seconds * 1000:.2f},"user":"{line.user}","address":"{line.address}",'
-        f'"request_id":"{line.request_id}"}}\n'
+        f'{{"time":"{clock.rfc3339(moment)}","level":"{"info" if status < 500 else "error"}",'
+        f'"event":"request","method":"{method}","path":"{_path(path)}","status":{status},'
+        f'"ms":{seconds * 1000:.2f},"user":"{user}","address":"{address}","request_id":"{request_id}"}}\n'
     )
 
 
-def _human(line: Line) -> str:
+def _human(moment: int, method: str, path: str, status: int, seconds: float, user: str, _: str, request_id: str) -> str:
     return (
-        f"{clock.rfc3339(line.moment)} {line.method} {_path(line.path)} {line.status} {line.seconds * 1000:.1f}ms "
-        f"user={line.user} id={line.request_id}\n"
+        f"{clock.rfc3339(moment)} {method} {_path(path)} {status} {seconds * 1000:.1f}ms user={user} id={request_id}\n"
     )
 
 

@@ -87,7 +87,7 @@ def asker(route: Route, app: web.Application) -> Callable[..., Answer | web.Stre
         arguments: tuple[Any, ...] = parameters if query is None else (*parameters, read_query(request, query))
         answer = respond(at_once(lambda db: handler(request, db, *arguments)), status)
         if rate in rates:
-            rates.spend(request, rate, principal.user_id)
+            answer.headers.update(rates.spend(request, rate, principal.user_id))
         return answer
 
     return ask

@@ -1,4 +1,4 @@
-"""Documents as JSON, kept by their state: a list is mostly of what lists have shown before.
+"""Documents as JSON, kept by their state: what is shown is mostly what has been shown before.
 
 Nothing here gets stale: a state never names two different documents (see documents.State), what differs between askers
 is part of the key, and all is dropped when a person's name changes. Only glances use it, so one thread does.
@@ -13,10 +13,10 @@ from aiohttp import web
 
 from mdserver.model import documents
 from mdserver.model.access import Principal, Role, Scope
-from mdserver.model.documents import Document, State
+from mdserver.model.documents import Document, Head, State
 from mdserver.store.db import Database, Reader
 
-MOST_BYTES = 8 << 20
+MOST_BYTES = 12 << 20
 _OVERHEAD = 500  # bytes that an entry takes beside its JSON, about
 
 _encode = msgspec.json.Encoder().encode
@@ -53,6 +53,14 @@ class Shelf:
                 state = State(one.id, one.version, one.revision)
                 shown[one.id] = self._keep(db, (state, one.favourite, role, scopes), one)
         return [made for made in shown.values() if made is not None]
+
+    def whole(self, db: Reader, who: Principal, id: str, head: Head, content: str) -> bytes:
+        """A found document in this state, with its text, as the JSON of a DocumentWithContent."""
+        key = (State(id, head.version, head.revision), head.favourite, head.role, who.scopes)
+        made = self._kept.get(key) if db.glancing else None
+        if made is None:
+            made = self._keep(db, key, documents.find(db, who, id))
+        return b"".join((memoryview(made)[:-1], b',"content":', _encode(content), b"}"))
 
     def _keep(self, db: Reader, key: _Key, document: Document) -> msgspec.Raw:
         made = msgspec.Raw(_encode(document))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from mdserver.model.documents import copying
-from mdserver.web import limits, wire
+from mdserver.web import wire
 from mdserver.web.log import RequestLog
 
 from .conftest import Server
@@ -109,10 +107,7 @@ async def test_so_much_is_not_copied_at_once(server: Server, monkeypatch: pytest
 async def test_an_invitations_secret_stays_out_of_the_log(path: str) -> None:
     out = io.StringIO()
     log = RequestLog("all", as_json=True, out=out)
-    app = web.Application()
-    app[limits.PROXIES] = ()
-    request: Any = make_mocked_request("GET", path, app=app)
-    log.write(request, 404, "id", 0.1)
+    log.write(make_mocked_request("GET", path), 404, 0.1, address="127.0.0.1", id="id")
     log.flush()
     assert "SECRET" not in out.getvalue()
     assert '"status":404' in out.getvalue()
