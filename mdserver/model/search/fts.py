@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mdserver.query import Query
 from mdserver.store.db import Reader, Tx, Value
-from mdserver.terms import Term
+from mdserver.terms import Term, spaced
 
 from .shape import FIELDS, LIVE, Field, Filter, Numbers, Question
 
@@ -21,8 +21,12 @@ _COMMON = 1_000
 _K1 = 1.2
 
 
+words = spaced
+"""What `put` takes of a text: FTS5 splits it into the tokens."""
+
+
 def put(tx: Tx, n: int, title: str, words: str) -> None:
-    """Enter tokens under a number that is free."""
+    """Enter words under a number that is free."""
     tx.run("INSERT INTO search_fts (rowid, title, words) VALUES ($1, $2, $3)", n, title, words)
 
 
@@ -34,7 +38,7 @@ def drop(tx: Tx, n: int) -> None:
 def clear(tx: Tx) -> None:
     """Take everything out."""
     tx.run("DROP TABLE search_fts")
-    tx.run("CREATE VIRTUAL TABLE search_fts USING fts5(title, words, tokenize = 'ascii', prefix = '2 3')")
+    tx.run("CREATE VIRTUAL TABLE search_fts USING fts5(title, words, tokenize = 'ascii', prefix = '2')")
     for name, value in MERGING.items():
         tx.run("INSERT INTO search_fts (search_fts, rank) VALUES ($1, $2)", name, value)
 

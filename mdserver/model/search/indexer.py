@@ -22,7 +22,7 @@ REST = 0.05
 
 RETRY = (1.0, 5.0, 30.0)
 
-MERGE_AFTER = 1_000
+MERGE_AFTER = 4_000
 """Documents after which the index's segments are merged, when there is nothing else to do."""
 
 MERGE_PAGES = 64

@@ -8,7 +8,6 @@ from functools import partial
 import msgspec
 
 from mdserver.store.db import Reader, Tx
-from mdserver.terms import fold, tokens
 
 from . import engines
 from .shape import Numbers
@@ -30,13 +29,14 @@ Unit = Callable[[Tx], None]
 
 
 class Entry(msgspec.Struct):
-    """A document to be entered: the tokens of its title, and of its text in one or several parts."""
+    """A document to be entered: the words of its title, and of its text in one or several parts, as the engine's index
+    takes them."""
 
     document_id: str
     n: int | None
     title: str
     content_hash: str
-    title_tokens: str
+    title_words: str
     parts: list[str]
     old_parts: list[int]
 
@@ -152,13 +152,14 @@ def _parts_of(db: Reader, n: int) -> list[int]:
 
 
 def _entry(db: Reader, document_id: str, n: int | None, title: str, content_hash: str, text: str) -> Entry:
+    words = engines.of(db).words
     return Entry(
         document_id=document_id,
         n=n,
         title=title,
         content_hash=content_hash,
-        title_tokens=" ".join(tokens(fold(title))),
-        parts=[" ".join(tokens(fold(part))) for part in _parts(text)],
+        title_words=words(title),
+        parts=[words(part) for part in _parts(text)],
         old_parts=[] if n is None else _parts_of(db, n),
     )
 
@@ -190,7 +191,7 @@ def _entering(workspace_id: str, entry: Entry, words: str, *, first: bool) -> Un
         owner = _number_of(tx, entry)
         n = -_numbers(tx, workspace_id, 1)
         tx.run("INSERT INTO search_parts (n, owner) VALUES ($1, $2)", n, owner)
-        engines.of(tx).put(tx, n, entry.title_tokens if first else "", words)
+        engines.of(tx).put(tx, n, entry.title_words if first else "", words)
 
     return unit
 
@@ -220,7 +221,7 @@ def _finish(tx: Tx, *, batch: Batch) -> None:
         elif entry.n is not None:
             index.drop(tx, n)
         if len(entry.parts) == 1:
-            index.put(tx, n, entry.title_tokens, entry.parts[0])
+            index.put(tx, n, entry.title_words, entry.parts[0])
         _note(tx, n, entry, content_hash=entry.content_hash)
     tx.run("UPDATE search_workspaces SET seq = $1 WHERE workspace_id = $2", batch.upto, batch.workspace_id)
 

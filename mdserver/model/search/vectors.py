@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mdserver.store.db import Reader, Tx, Value
-from mdserver.terms import Term
+from mdserver.terms import Term, fold, tokens
 
 from .shape import FIELDS, LIVE, Field, Filter, Question
 
@@ -16,8 +16,13 @@ _MOST_POSITION = 16_383
 _MOST_POSITIONS = 255
 
 
+def words(text: str) -> str:
+    """What `put` takes of a text: its tokens."""
+    return " ".join(tokens(fold(text)))
+
+
 def put(tx: Tx, n: int, title: str, words: str) -> None:
-    """Enter tokens under a number that is free."""
+    """Enter words under a number that is free."""
     tx.run(
         "INSERT INTO search_vectors (n, title, words, vector) VALUES ($1, $2, $3, CAST($4 AS tsvector))",
         n,

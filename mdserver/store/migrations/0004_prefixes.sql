@@ -1,0 +1,1 @@
+-- SQLite's search index alone changes: see the file for that engine.
