@@ -10,6 +10,8 @@ from .inline import INLINE, Inline
 from .protocol import expectation
 from .running import asker, runner
 
+_BUSY = ("documents", "search")
+
 
 def mount(app: web.Application, routes: list[Route]) -> None:
     """Register every route under the application's base path, HEAD wherever GET stands, and an answer to all else.
@@ -21,7 +23,7 @@ def mount(app: web.Application, routes: list[Route]) -> None:
     boundary = edge.Boundary(app)
     app[INLINE] = inline = Inline(app, boundary)
     seen: set[tuple[str, str]] = set()
-    for route in routes:
+    for route in sorted(routes, key=lambda one: one.noun not in _BUSY):  # aiohttp tries one after the other
         if (route.method, route.path) in seen:
             raise TypeError(f"{route.method} {route.path} is registered twice")
         seen.add((route.method, route.path))
