@@ -16,7 +16,7 @@ from mdserver.model.access import Principal, Role, Scope
 from mdserver.model.documents import Document, Head, State
 from mdserver.store.db import Database, Reader
 
-MOST_BYTES = 12 << 20
+MOST_BYTES = 16 << 20
 _OVERHEAD = 500  # bytes that an entry takes beside its JSON, about
 
 _encode = msgspec.json.Encoder().encode
