@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+from collections import deque
 
 from . import clock
 
@@ -12,10 +14,26 @@ FORM = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 _FORM = re.compile(FORM)
 
+_drawn: deque[int] = deque()
+"""Random numbers of 80 bits. Each call of the system lets other threads in, which costs more than the number."""
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_drawn.clear)
+
+
+def draw() -> int:
+    """80 random bits from the system, as good as `secrets`; any thread may ask."""
+    try:
+        return _drawn.popleft()
+    except IndexError:
+        data = secrets.token_bytes(10 * 256)
+        _drawn.extend(int.from_bytes(data[at : at + 10]) for at in range(10, len(data), 10))
+        return int.from_bytes(data[:10])
+
 
 def new() -> str:
     """A fresh UUIDv7: 48 bits of milliseconds, then 74 random bits. Roughly ordered by time of making."""
-    value = (clock.now() & 0xFFFF_FFFF_FFFF) << 80 | secrets.randbits(80)
+    value = (clock.now() & 0xFFFF_FFFF_FFFF) << 80 | draw()
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"

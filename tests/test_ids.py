@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -60,3 +62,9 @@ def test_unique_within_one_moment(frozen: Clock) -> None:
 )
 def test_nothing_else_is_an_id(text: str) -> None:
     assert not ids.is_id(text)
+
+
+def test_a_forked_process_draws_its_own_numbers() -> None:
+    script = "import os; from mdserver import ids; ids.draw(); os.fork(); print(ids.draw(), flush=True)"
+    made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert len(set(made.stdout.split())) == 2

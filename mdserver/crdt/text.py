@@ -5,12 +5,11 @@ Python counts code points, Yjs and the API count UTF-16 code units, pycrdt count
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mdserver import diff
+from mdserver import diff, ids
 
 if TYPE_CHECKING:  # loaded with the first document that is edited, not with the server's start
     from pycrdt import Doc, TransactionEvent
@@ -27,7 +26,7 @@ _STRING = 4  # Yjs's ContentString
 
 def new_client() -> int:
     """A fresh client id: 32 random bits, as Yjs draws them (pycrdt by itself would take 53)."""
-    return secrets.randbits(32) or 1
+    return ids.draw() >> 48 or 1
 
 
 def first_update(text: str) -> bytes:
