@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import bisect
 import html
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 
-from .terms import Term, find, fold, fold_character, occurrences
+from .terms import Term, find, fold, fold_character, lower
 
 LENGTH = 200
 """About how many characters of the text a snippet shows."""
 
 WINDOW, ASCII_WINDOW = 600, 8192
 """Characters that are looked at at once: to know where folded text comes from takes time, but for ASCII."""
+
+PLAIN = 20_000
+"""Characters in which a word in ASCII is looked for without folding them."""
 
 OVERLAP = 150
 MOST = 2_000_000
@@ -35,6 +37,43 @@ def snippet(text: str, terms: Sequence[Term], *, length: int = LENGTH) -> str | 
     Long texts are looked at window by window: the first one with all terms is taken, or else the one with the most.
     White space is shown as single spaces; `…` stands where the text was cut.
     """
+    hit = _plain(text, terms[0]) if len(terms) == 1 else None
+    if hit is None:
+        hit = _best(text, terms, length)
+        if hit is None:
+            return None
+    shown_from, shown_to = _cut(text, *hit, length)
+    shown = text[shown_from:shown_to]
+    return _marked(text, shown_from, shown_to, sorted(_spans(shown, fold(shown), terms)))
+
+
+def _plain(text: str, term: Term) -> tuple[int, int] | None:
+    """The first place of a word in ASCII with nothing but ASCII beside it, if it is such a word and has one soon.
+
+    There folding changes nothing but the case.
+    """
+    word, dense = term.pieces[0]
+    if dense or len(term.pieces) > 1 or not word.isascii():
+        return None
+    lowered = lower(text[:PLAIN])
+    at = lowered.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if not at or _is_between(lowered[at - 1]):
+            while term.prefix and end < len(lowered) and lowered[end] < "\x80" and lowered[end].isalnum():
+                end += 1
+            if (end < len(lowered) and _is_between(lowered[end])) or end == len(text):
+                return at, end
+        at = lowered.find(word, at + 1)
+    return None
+
+
+def _is_between(character: str) -> bool:
+    return character < "\x80" and not character.isalnum()
+
+
+def _best(text: str, terms: Sequence[Term], length: int) -> tuple[int, int] | None:
+    """The hit to show, of the window with most terms."""
     best, most = (0, 0, ""), 0
     hit: tuple[int, int] | None = None
     for start, end in _windows(text):
@@ -53,11 +92,7 @@ def snippet(text: str, terms: Sequence[Term], *, length: int = LENGTH) -> str | 
     start, end, folded = best
     if len(terms) > 1 or not text.isascii():
         hit = _densest(text[start:end], folded, terms, length)
-    if hit is None:
-        return None
-    shown_from, shown_to = _cut(text, start + hit[0], start + hit[1], length)
-    shown = text[shown_from:shown_to]
-    return _marked(text, shown_from, shown_to, sorted(_spans(shown, fold(shown), terms)))
+    return None if hit is None else (start + hit[0], start + hit[1])
 
 
 def beginning(text: str, *, length: int = LENGTH) -> str:
@@ -82,15 +117,22 @@ def _windows(text: str) -> Iterator[tuple[int, int]]:
         start = space if space >= 0 else following
 
 
+def _is_in_place(text: str, folded: str, hit: tuple[int, int] | None) -> bool:
+    """Whether a hit in the folded text stands at the same place in the text: nothing got longer or shorter before."""
+    return hit is not None and (
+        text.isascii() or (len(text) == len(folded) and fold(text[: hit[1]]) == folded[: hit[1]])
+    )
+
+
 def _spans(text: str, folded: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
     """(start, end, which term) of the first hits of each term in a text."""
     hits = _hits(folded, terms)
-    if text.isascii():
+    if text.isascii() or not hits:
         return hits
+    if not _is_in_place(text, folded, max(hits, key=lambda hit: hit[1])[:2]):
+        return _mapped_spans(text, terms)
     placed = []
     for start, end, which in hits:
-        if fold(text[start:end]) != folded[start:end]:  # what stands before it has become longer or shorter
-            return _mapped_spans(text, terms)
         while end < len(text) and not fold_character(text[end]):  # an accent belongs to the letter before it
             end += 1
         placed.append((start, end, which))
@@ -98,11 +140,15 @@ def _spans(text: str, folded: str, terms: Sequence[Term]) -> list[tuple[int, int
 
 
 def _hits(folded: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
-    return [
-        (start, end, which)
-        for which, term in enumerate(terms)
-        for start, end in itertools.islice(occurrences(term, folded), _HITS)
-    ]
+    hits = []
+    for which, term in enumerate(terms):
+        at = 0
+        for _ in range(_HITS):
+            if (found := find(term, folded, at)) is None:
+                break
+            hits.append((*found, which))
+            at = found[1]
+    return hits
 
 
 def _mapped_spans(text: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -45,6 +44,9 @@ _AS_ASCII = {
     "ŧ": "t",
 }
 _WHOLE = re.compile(f"[{''.join(_AS_ASCII)}]")
+# Folds by itself: nothing in ASCII melts together with what follows or stands before it, once accents are left out.
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
+_SHORT_RUN = 4
 
 _ASCII_TOKENS = re.compile(f"[a-z0-9]{{1,{LONGEST}}}")
 _ASCII_REST = re.compile("[a-z0-9]*")
@@ -109,6 +111,21 @@ def fold(text: str) -> str:
     """The text as it is compared: without case, accents and compatibility forms. Words keep their order."""
     if text.isascii():
         return text.lower()
+    return _BEYOND_ASCII.sub(_folded, lower(text))
+
+
+def lower(text: str) -> str:
+    """The text with its ASCII letters in lower case; a tenth of the time of `str.lower` for what is not all ASCII."""
+    if text.isascii():
+        return text.lower()
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def _folded(run: re.Match[str]) -> str:
+    return fold_character(run[0]) if run.end() - run.start() <= _SHORT_RUN else _fold(run[0])
+
+
+def _fold(text: str) -> str:
     bare = _LEFT_OUT.sub("", unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()))
     return unicodedata.normalize("NFC", _WHOLE.sub(lambda found: _AS_ASCII[found[0]], bare))
 
@@ -186,18 +203,10 @@ def _find_word(word: str, folded: str, at: int, *, prefix: bool) -> tuple[int, i
     return None
 
 
-def occurrences(term: Term, folded: str) -> Iterator[tuple[int, int]]:
-    """Every place of the term in a folded text that does not overlap an earlier one."""
-    at = 0
-    while (found := find(term, folded, at)) is not None:
-        yield found
-        at = found[1]
-
-
 @lru_cache(maxsize=4096)
 def fold_character(character: str) -> str:
-    """`fold` of one character (with the marks that follow it)."""
-    return fold(character)
+    """`fold` of one character (with the marks that follow it), or of a few."""
+    return _fold(character)
 
 
 def _pairs(run: str) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mdserver.query import Query, parse
-from mdserver.terms import Term, find, fold, occurrences, pieces, tokens
+from mdserver.terms import Term, find, fold, pieces, tokens
 
 ANY = st.text(st.characters(categories=None), max_size=60) | st.text("ab -\"*'()^:{}+\0\ud800東京한ß", max_size=40)
 
@@ -107,7 +107,12 @@ def test_a_term_stands_in_a_text_exactly_where_its_tokens_do(wanted: str, text: 
     assert (find(term, fold(text)) is not None) == among_tokens
 
 
-def test_occurrences_take_the_whole_word_of_a_beginning() -> None:
+def test_a_beginning_takes_the_whole_word() -> None:
     (term,) = parse("wor*").wanted
     text = "word, worse; no sword"
-    assert [text[start:end] for start, end in occurrences(term, text)] == ["word", "worse"]
+    first = find(term, text)
+    assert first is not None
+    second = find(term, text, first[1])
+    assert second is not None
+    assert [text[slice(*first)], text[slice(*second)]] == ["word", "worse"]
+    assert find(term, text, second[1]) is None

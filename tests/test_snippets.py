@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdserver.query import parse
-from mdserver.snippets import MOST, beginning, snippet
+from mdserver.snippets import MOST, PLAIN, beginning, snippet
 from mdserver.terms import find, fold
 
 
@@ -49,6 +49,29 @@ def test_a_snippet(query: str, text: str, expected: str | None) -> None:
         assert unmarked(made) == text
     else:
         assert made == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("“caf” and caf\u0301, caf.", "“<mark>caf</mark>” and <mark>caf\u0301</mark>, <mark>caf</mark>."),
+        ("caf\u00e9, cafs, caf—", "caf\u00e9, cafs, <mark>caf</mark>—"),
+        ("caf", "<mark>caf</mark>"),
+    ],
+)
+def test_a_word_in_ascii_beside_other_characters(text: str, expected: str) -> None:
+    assert shown("caf", text) == expected
+
+
+def test_a_word_that_goes_on_past_what_is_looked_at_plainly() -> None:
+    text = "é " + "x " * ((PLAIN - 6) // 2) + "goal" + "s" * 40 + " and the goal"
+    assert text.find("goal") < PLAIN < text.find(" and")
+    made = shown("goal", text)
+    assert made is not None
+    assert made.endswith("and the <mark>goal</mark>")
+    made = shown("goal*", text)
+    assert made is not None
+    assert "<mark>goal" in made
 
 
 def test_nothing_is_shown_of_what_is_not_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdserver.store.sqlite import connect
-from mdserver.terms import LONGEST, fold, spaced, tokens
+from mdserver.terms import LONGEST, _fold, fold, spaced, tokens
 
 Split = Callable[[str], list[str]]
+
+ANYTHING = st.text(st.one_of(st.sampled_from("aZ09 _-.\n\u0301\u00e9ß東京"), st.characters(exclude_categories=["Cs"])))
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +57,23 @@ def test_the_same_tokens(split: Split, text: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.one_of(st.sampled_from("aZ09 _-.\n\u0301\u00e9ß東京"), st.characters(exclude_categories=["Cs"]))))
+@given(ANYTHING)
 def test_the_same_tokens_of_anything(split: Split, text: str) -> None:
     assert split(spaced(text)) == tokens(fold(text))
 
 
 def test_plain_text_stays_as_it_is() -> None:
     assert spaced("Plain, ASCII.") == "Plain, ASCII."
+
+
+@given(ANYTHING)
+def test_folding_run_by_run_is_folding_the_whole(text: str) -> None:
+    assert fold(text) == _fold(text)
+
+
+def test_no_ascii_letter_melts_together_with_a_character_that_stays() -> None:
+    """What folding run by run stands on, seen over all of Unicode."""
+    for number in range(0x110000):
+        first, _, second = unicodedata.decomposition(chr(number)).partition(" ")
+        if second and not first.startswith("<") and int(first, 16) < 0x80:
+            assert _fold(chr(int(second, 16))) == "", hex(number)
