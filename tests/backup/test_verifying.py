@@ -16,7 +16,9 @@ import pytest
 from mdserver.backup import restoring
 from mdserver.backup.reading import Archive
 from mdserver.backup.restoring import Mismatched
+from mdserver.backup.verifying import verify
 from mdserver.crdt.text import first_update
+from mdserver.model import search
 from mdserver.store.blobs_local import LocalBlobs
 from mdserver.store.datadir import DataDirectory
 from tests import engines
@@ -166,3 +168,15 @@ def test_on_postgres_too(good: bytes, tmp_path: Path, mutate: Callable[[Rows], N
             with pytest.raises(Mismatched, match="its text is not the one"):
                 restoring.into_postgres(opened, dsn, blobs, aside=False)
         assert restoring.into_postgres(opened, dsn, blobs, aside=False, accept=True).target
+
+
+async def test_an_index_that_changed_meanwhile_is_not_damaged() -> None:
+    async with engines.fresh("sqlite") as database:
+        await filled(database)
+        for _ in range(3):
+            await search.bring_up(database)
+            assert (await database.read(verify)).told == []
+            await database.write(
+                lambda tx: tx.run("UPDATE search_documents SET content_hash = '' WHERE content_hash <> ''")
+            )
+            await database.write(lambda tx: tx.run("UPDATE search_workspaces SET seq = 0"))
