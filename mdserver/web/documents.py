@@ -187,16 +187,16 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
 def read(request: web.Request, db: Reader, id: str) -> Reply[DocumentWithContent] | Answer:
     """Read a document with its text."""
     who = me(request)
-    if "If-None-Match" in request.headers:
-        tag = f'"{documents.full_tag(documents.find_head(db, who, id), who)}"'
+    if db.glancing or "If-None-Match" in request.headers:
+        head = documents.find_head(db, who, id)
+        tag = f'"{documents.full_tag(head, who)}"'
         if etags.matches(request, tag):
             return etags.not_modified(tag)
-    if not db.glancing:
-        found = documents.find_with_content(db, who, id)
-        return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
-    head, content = documents.find_head_with_content(db, who, id)
-    fields = {"ETag": f'"{documents.full_tag(head, who)}"', "Content-Type": "application/json"}
-    return Answer(200, fields, request.app[SHELF].whole(db, who, id, head, content))
+        if db.glancing:
+            data = request.app[SHELF].whole(db, who, id, head)
+            return Answer(200, {"ETag": tag, "Content-Type": "application/json"}, data)
+    found = documents.find_with_content(db, who, id)
+    return Reply(found, etag=f'"{documents.full_tag(found, who)}"')
 
 
 @routes.put("/documents/{id}", policy=of_document(EDITOR), large=True, condition=True)

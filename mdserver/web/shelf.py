@@ -13,20 +13,23 @@ from aiohttp import web
 
 from mdserver.model import documents
 from mdserver.model.access import Principal, Role, Scope
-from mdserver.model.documents import Document, Head, State
+from mdserver.model.documents import Head, State
 from mdserver.store.db import Database, Reader
 
-MOST_BYTES = 16 << 20
+MOST_BYTES = 32 << 20
+LONGEST = 32 << 10
+"""Bytes of JSON up to which a document is kept with its text."""
+
 _OVERHEAD = 500  # bytes that an entry takes beside its JSON, about
 
 _encode = msgspec.json.Encoder().encode
 
-_Key = tuple[State, bool, Role, tuple[Scope, ...]]
-"""State, favourite, role, scopes."""
+_Key = tuple[State, bool, Role, tuple[Scope, ...], bool]
+"""State, favourite, role, scopes; whether its text is there too."""
 
 
 class Shelf:
-    """Encoded documents without their texts, up to so many bytes; those that came first go first."""
+    """Encoded documents with and without their texts, up to so many bytes; those that came first go first."""
 
     def __init__(self, database: Database, *, most: int = MOST_BYTES) -> None:
         self._most = most
@@ -46,30 +49,32 @@ class Shelf:
             return []
         scopes, kept = who.scopes, self._kept if db.glancing else {}
         favourites = documents.favoured(db, who, [one.id for one in states])
-        shown = {one.id: kept.get((one, one.id in favourites, role, scopes)) for one in states}
+        shown = {one.id: kept.get((one, one.id in favourites, role, scopes, False)) for one in states}
         lacking = [id for id, made in shown.items() if made is None]
         if lacking:
             for one in documents.by_ids(db, who, workspace_id, lacking, role=role):
-                state = State(one.id, one.version, one.revision)
-                shown[one.id] = self._keep(db, (state, one.favourite, role, scopes), one)
+                shown[one.id] = made = msgspec.Raw(_encode(one))
+                if db.glancing:
+                    state = State(one.id, one.version, one.revision)
+                    self._keep((state, one.favourite, role, scopes, False), made)
         return [made for made in shown.values() if made is not None]
 
-    def whole(self, db: Reader, who: Principal, id: str, head: Head, content: str) -> bytes:
-        """A found document in this state, with its text, as the JSON of a DocumentWithContent."""
-        key = (State(id, head.version, head.revision), head.favourite, head.role, who.scopes)
-        made = self._kept.get(key) if db.glancing else None
-        if made is None:
-            made = self._keep(db, key, documents.find(db, who, id))
-        return b"".join((memoryview(made)[:-1], b',"content":', _encode(content), b"}"))
+    def whole(self, db: Reader, who: Principal, id: str, head: Head) -> bytes:
+        """A found document in this state with its text, as JSON. For a glance, which is one snapshot."""
+        key = (State(id, head.version, head.revision), head.favourite, head.role, who.scopes, True)
+        made = self._kept.get(key)
+        if made is not None:
+            return bytes(made)
+        data = _encode(documents.find_with_content(db, who, id))
+        if len(data) <= LONGEST:
+            self._keep(key, msgspec.Raw(data))
+        return data
 
-    def _keep(self, db: Reader, key: _Key, document: Document) -> msgspec.Raw:
-        made = msgspec.Raw(_encode(document))
-        if db.glancing:
-            self._kept[key] = made
-            self._size += len(bytes(made)) + _OVERHEAD
-            while self._size > self._most:
-                self._size -= len(bytes(self._kept.popitem(last=False)[1])) + _OVERHEAD
-        return made
+    def _keep(self, key: _Key, made: msgspec.Raw) -> None:
+        self._kept[key] = made
+        self._size += len(bytes(made)) + _OVERHEAD
+        while self._size > self._most:
+            self._size -= len(bytes(self._kept.popitem(last=False)[1])) + _OVERHEAD
 
 
 SHELF: web.AppKey[Shelf] = web.AppKey("shelf", Shelf)

@@ -108,15 +108,9 @@ _FIND_WITH_CONTENT = (
     " FROM documents d JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1"
     " LEFT JOIN document_texts t ON t.document_id = d.id AND d.size <= CAST($3 AS BIGINT) WHERE d.id = $2"
 )
-_HEAD_COLUMNS = f"d.id, d.workspace_id, d.version, d.revision, d.content_hash, m.role, {_FAVOURITE}"
 _HEAD = (
-    f"SELECT {_HEAD_COLUMNS} FROM documents d"
+    f"SELECT d.id, d.workspace_id, d.version, d.revision, d.content_hash, m.role, {_FAVOURITE} FROM documents d"
     " JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1 WHERE d.id = $2"
-)
-_HEAD_WITH_CONTENT = (
-    f"SELECT {_HEAD_COLUMNS}, d.size, t.text FROM documents d"
-    " JOIN workspace_members m ON m.workspace_id = d.workspace_id AND m.user_id = $1"
-    " LEFT JOIN document_texts t ON t.document_id = d.id AND d.size <= CAST($3 AS BIGINT) WHERE d.id = $2"
 )
 
 
@@ -149,15 +143,6 @@ def find_head(db: Reader, me: Principal, document_id: str) -> Head:
     """The document's present state without reading it: for conditional requests, and for what is known already."""
     row = _visible(me, db.rows(_HEAD, me.user_id, document_id))[0]
     return Head(row[2], row[3], row[4], row[5], row[6] == 1)
-
-
-def find_head_with_content(db: Reader, me: Principal, document_id: str) -> tuple[Head, str]:
-    """The same with the document's text (empty for a folder)."""
-    values = me.user_id, document_id, SHORT if db.glancing else 1 << 62
-    row = _visible(me, db.rows(_HEAD_WITH_CONTENT, *values))[0]
-    if row[7] > SHORT:
-        db.more_than_a_glance()
-    return Head(row[2], row[3], row[4], row[5], row[6] == 1), row[8] or ""
 
 
 def by_path(db: Reader, me: Principal, workspace_id: str, path_key: str, *, role: Role) -> list[Document]:
