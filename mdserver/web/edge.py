@@ -13,9 +13,10 @@ import msgspec
 from aiohttp import web
 
 from mdserver.errors import SLUGS, MethodNotAllowed, NotFound, Problem, TooLarge
+from mdserver.model.access import Principal
 
 from . import wire
-from .api import BASE_PATH, PUBLIC_URL
+from .api import BASE_PATH, ME, PUBLIC_URL
 from .limits import PROXIES, RATE, REQUEST_ID, client, from_proxy
 from .log import REQUEST_LOG, safe_path
 from .traffic import Tally, Traffic
@@ -54,7 +55,7 @@ class Boundary:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             started = time.perf_counter()
-            self.enter(request)
+            request_id = self.enter(request)
             traffic.under_way += 1
             try:
                 made = await handler(request)
@@ -71,12 +72,12 @@ class Boundary:
                 sent = wire.response(request, made) if isinstance(made, Answer) else made
             except ValueError as error:
                 sent = wire.response(request, self._broken(request, "an answer could not be written", error))
-            self.leave(request, sent.status, started, tally)
+            self.leave(request, request_id, request.get(ME), sent.status, started, tally)
             return sent
 
         return answer
 
-    def enter(self, request: web.Request) -> None:
+    def enter(self, request: web.Request) -> str:
         """Give a request its id: the one that a trusted proxy names, or a new one."""
         request_id = f"{_run}-{next(_ids):x}"
         if self._proxies:
@@ -84,6 +85,7 @@ class Boundary:
             if given is not None and _REQUEST_ID.fullmatch(given) and from_proxy(request):
                 request_id = given
         request[REQUEST_ID] = request_id
+        return request_id
 
     def dress(self, request: web.Request, made: Answer | web.StreamResponse) -> None:
         """Add the header fields that every answer has."""
@@ -102,7 +104,7 @@ class Boundary:
                 headers["Access-Control-Allow-Origin"] = origin
                 headers["Access-Control-Expose-Headers"] = EXPOSED
 
-    def block(self, request: web.Request, made: Answer) -> bytes:
+    def block(self, request: web.Request, request_id: str, made: Answer) -> bytes:
         """An answer that `asker` made, with those fields, as it goes onto a kept-alive connection.
 
         Most need only what never varies.
@@ -110,14 +112,23 @@ class Boundary:
         if "Cache-Control" in made.headers or "Origin" in request.headers:
             self.dress(request, made)
             return wire.block(made)
-        return wire.block(made, f"{self._plain}X-Request-Id: {request[REQUEST_ID]}\r\n")
+        return wire.block(made, f"{self._plain}X-Request-Id: {request_id}\r\n")
 
-    def leave(self, request: web.Request, status: int, started: float, tally: Tally) -> None:
+    def leave(
+        self,
+        request: web.Request,
+        request_id: str,
+        who: Principal | None,
+        status: int,
+        started: float,
+        tally: Tally,
+    ) -> None:
         """Note that the request was answered; `started` is time.perf_counter() at its beginning."""
         seconds = time.perf_counter() - started
         tally.note(status, seconds)
-        address = client(request) if self._proxies else request.remote
-        self._log.write(request, status, seconds, address=address, id=request[REQUEST_ID])
+        if status >= self._log.least:
+            address = client(request) if self._proxies else request.remote
+            self._log.write(request, request_id, who, status, seconds, address)
 
     def _broken(self, request: web.Request, what: str, error: Exception) -> Answer:
         log.error(what, exc_info=error, extra={"request_id": request[REQUEST_ID], "route": _route(request)})

@@ -88,12 +88,12 @@ class Inline:
             made = small.ask(request, principal, *ids)
             if not isinstance(made, Answer) or made.pieces is not None or len(made.body) > wire.LONG:
                 return None
-            boundary.enter(request)
-            data = boundary.block(request, made)
+            request_id = boundary.enter(request)
+            data = boundary.block(request, request_id, made)
         except (Problem, Moved):
             return None
         except Exception:  # the usual way may not meet it again, so it must not pass unseen
             log.exception("a request could not be answered at once")
             return None
-        boundary.leave(request, made.status, started, small.tally)
+        boundary.leave(request, request_id, principal, made.status, started, small.tally)
         return data

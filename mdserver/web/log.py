@@ -12,8 +12,7 @@ from aiohttp import web
 
 from mdserver import clock
 from mdserver.logs import redacted
-
-from .api import ME
+from mdserver.model.access import Principal
 
 FLUSH_AFTER = 0.05
 """Seconds for which lines are gathered."""
@@ -37,20 +36,27 @@ class RequestLog:
     """
 
     def __init__(self, which: Literal["all", "errors", "none"], *, as_json: bool, out: TextIO | None = None) -> None:
-        self._least = {"all": 0, "errors": 500, "none": 1000}[which]
+        self.least = {"all": 0, "errors": 500, "none": 1000}[which]
         self._line = _json if as_json else _human
         self._out = out or sys.stderr
         self._noted: list[_Line] = []
 
-    def write(self, request: web.Request, status: int, seconds: float, *, address: str | None, id: str) -> None:
-        """Note one request, which came from this address."""
-        if status < self._least:
-            return
+    def write(
+        self,
+        request: web.Request,
+        request_id: str,
+        who: Principal | None,
+        status: int,
+        seconds: float,
+        address: str | None,
+    ) -> None:
+        """Note one request, whose status is at least `least`, and which came from this address."""
         if not self._noted:
             asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
-        principal = request.get(ME)
-        user = "-" if principal is None else principal.user_id
-        self._noted.append((clock.now(), request.method, request.raw_path, status, seconds, user, address or "-", id))
+        user = "-" if who is None else who.user_id
+        self._noted.append(
+            (clock.now(), request.method, request.raw_path, status, seconds, user, address or "-", request_id)
+        )
 
     def flush(self) -> None:
         """Write what has been gathered."""

@@ -30,6 +30,9 @@ log = logging.getLogger("mdserver.web")
 _NO_WRITER: Any = None  # an answer in one block goes past it
 
 
+_data_received = web_protocol.RequestHandler.data_received
+
+
 class _Protocol(web_protocol.RequestHandler):
     __slots__ = ("inline", "problems")
 
@@ -39,11 +42,11 @@ class _Protocol(web_protocol.RequestHandler):
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done() or self._messages or self._upgraded or self._payload_parser is not None:
-            super().data_received(data)
+            _data_received(self, data)
             return
         self._waiter = None  # or aiohttp would wake its task for what may need none
         try:
-            super().data_received(data)
+            _data_received(self, data)
         finally:
             self._waiter = waiter
         if len(self._messages) == 1 and self._answered(*self._messages[0]):

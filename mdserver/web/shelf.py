@@ -33,7 +33,7 @@ class Shelf:
 
     def __init__(self, database: Database, *, most: int = MOST_BYTES) -> None:
         self._most = most
-        self._kept: OrderedDict[_Key, msgspec.Raw] = OrderedDict()
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._size = 0
         database.listen("user", lambda _: self.clear())
 
@@ -53,28 +53,27 @@ class Shelf:
         lacking = [id for id, made in shown.items() if made is None]
         if lacking:
             for one in documents.by_ids(db, who, workspace_id, lacking, role=role):
-                shown[one.id] = made = msgspec.Raw(_encode(one))
+                shown[one.id] = made = _encode(one)
                 if db.glancing:
                     state = State(one.id, one.version, one.revision)
                     self._keep((state, one.favourite, role, scopes, False), made)
-        return [made for made in shown.values() if made is not None]
+        return [msgspec.Raw(made) for made in shown.values() if made is not None]
 
     def whole(self, db: Reader, who: Principal, id: str, head: Head) -> bytes:
         """A found document in this state with its text, as JSON. For a glance, which is one snapshot."""
         key = (State(id, head.version, head.revision), head.favourite, head.role, who.scopes, True)
         made = self._kept.get(key)
-        if made is not None:
-            return bytes(made)
-        data = _encode(documents.find_with_content(db, who, id))
-        if len(data) <= LONGEST:
-            self._keep(key, msgspec.Raw(data))
-        return data
+        if made is None:
+            made = _encode(documents.find_with_content(db, who, id))
+            if len(made) <= LONGEST:
+                self._keep(key, made)
+        return made
 
-    def _keep(self, key: _Key, made: msgspec.Raw) -> None:
+    def _keep(self, key: _Key, made: bytes) -> None:
         self._kept[key] = made
-        self._size += len(bytes(made)) + _OVERHEAD
+        self._size += len(made) + _OVERHEAD
         while self._size > self._most:
-            self._size -= len(bytes(self._kept.popitem(last=False)[1])) + _OVERHEAD
+            self._size -= len(self._kept.popitem(last=False)[1]) + _OVERHEAD
 
 
 SHELF: web.AppKey[Shelf] = web.AppKey("shelf", Shelf)

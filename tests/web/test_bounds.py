@@ -107,7 +107,7 @@ async def test_so_much_is_not_copied_at_once(server: Server, monkeypatch: pytest
 async def test_an_invitations_secret_stays_out_of_the_log(path: str) -> None:
     out = io.StringIO()
     log = RequestLog("all", as_json=True, out=out)
-    log.write(make_mocked_request("GET", path), 404, 0.1, address="127.0.0.1", id="id")
+    log.write(make_mocked_request("GET", path), "id", None, 404, 0.1, "127.0.0.1")
     log.flush()
     assert "SECRET" not in out.getvalue()
     assert '"status":404' in out.getvalue()

@@ -266,6 +266,9 @@ async def test_the_shelf_stays_small(server: Server, dial: Dial) -> None:
     for sort in ("path", "updated_at", "position", "-updated_at"):
         _, _, body = await wire.ask("GET", f"/workspaces/{ada.workspace_id}/documents?sort={sort}")
         assert all(id.encode() in body for id in ids)
+    for id in ids:
+        for _ in range(2):
+            assert f'"id":"{id}"'.encode() in (await wire.ask("GET", f"/documents/{id}"))[2]
     shelf: Shelf = server.app[SHELF]
-    assert sum(len(bytes(one)) for one in shelf._kept.values()) <= shelf._size <= most
+    assert sum(len(one) for one in shelf._kept.values()) <= shelf._size <= most
     assert bool(shelf._kept) == (server.database.engine == "sqlite")
