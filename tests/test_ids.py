@@ -65,6 +65,7 @@ def test_nothing_else_is_an_id(text: str) -> None:
 
 
 def test_a_forked_process_draws_its_own_numbers() -> None:
-    script = "import os; from mdserver import ids; ids.draw(); os.fork(); print(ids.draw(), flush=True)"
+    script = "import os; from mdserver import ids; ids.draw(); os.fork(); os.write(1, b'%d\\n' % ids.draw())"
     made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert len(set(made.stdout.split())) == 2
+    numbers = made.stdout.split()
+    assert len(numbers) == len(set(numbers)) == 2

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mdserver import ids
 from mdserver import query as queries
 from mdserver.errors import Busy, NotFound
 from mdserver.model import documents, members, search, workspaces
@@ -37,7 +38,13 @@ class Desk:
         self.door = Door(database, maximum_bytes=MOST)
 
     async def make(
-        self, title: str, content: str = "", *, workspace_id: str | None = None, tags: Iterable[str] = ()
+        self,
+        title: str,
+        content: str = "",
+        *,
+        workspace_id: str | None = None,
+        tags: Iterable[str] = (),
+        id: str | None = None,
     ) -> Document:
         draft = documents.draft(content, maximum_bytes=MOST)
         place = workspace_id or self.workspace_id
@@ -51,6 +58,7 @@ class Desk:
                 kind="markdown",
                 draft=draft,
                 tags=list(tags),
+                document_id=id,
             )
         )
 
@@ -452,6 +460,17 @@ async def test_segments_are_merged_when_there_is_nothing_else_to_do(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_documents_of_one_moment_are_all_found(desk: Desk) -> None:
+    beginning = ids.new()[:18]
+    for n in range(4):
+        await desk.make(f"Note {n}", "needle", id=f"{beginning}-8{n:03x}-{0:012x}")
+    assert sorted(await desk.titles("needle")) == [f"Note {n}" for n in range(4)]
+    first = await desk.ask("needle", limit=2)
+    assert first.following is not None
+    rest = await desk.ask("needle", limit=2, after=first.following)
+    assert {hit.document.title for hit in (*first.hits, *rest.hits)} == {f"Note {n}" for n in range(4)}
 
 
 async def test_a_rebuilt_index_is_the_same(desk: Desk) -> None:

@@ -87,7 +87,13 @@ def _weighed(db: Reader, seen: list[tuple[Scope, Seen]], query: Query, fields: t
     # Rarity is judged by the workspace of the first: this only has to do until the indexer has been there.
     numbers = seen[0][0].numbers or Numbers(0, 0)
     weigh = engines.of(db).weigher(db, Question(query, fields, numbers, 0, 0))
-    return {Key(weigh(tokens(fold(one.row[5])), tokens(fold(one.text))), _tie(one.row[0])): one for _, one in seen}
+    made: dict[Key, Seen] = {}
+    for _, one in seen:
+        key = Key(weigh(tokens(fold(one.row[5])), tokens(fold(one.text))), _tie(one.row[0]))
+        while key in made:  # made in the same millisecond, one of 2,000 such pairs
+            key = Key(key.score, key.tie + 1)
+        made[key] = one
+    return made
 
 
 def _tie(document_id: str) -> int:
