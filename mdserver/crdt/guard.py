@@ -1,0 +1,371 @@
+"""Reads Yjs v1 updates and state vectors from outside, before pycrdt sees them, and refuses what is not sound. Floor 0.
+
+pycrdt trusts what it is given: a well-formed lie makes it panic, overflow its stack, allocate gigabytes or never return
+(hence this module). Every byte is read here first, by the format's own rules and narrower ones: each client once,
+nothing empty, counts that the remaining bytes can hold, bounded depths and clocks, known kinds of content, no rings,
+nothing left over. What is read is kept, too: which clocks an update brings, and which it builds on (`Update.needs`);
+one whose predecessors are missing would otherwise wait inside the document, unseen by whoever loads it later.
+
+The format is that of Yjs 13 (`UpdateEncoderV1`, `lib0/encoding`); clocks count UTF-16 code units.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from .links import MOST_DEPTH, Link, Run, Unsound, check_depths, check_order
+
+__all__ = ["MOST_DEPTH", "Run", "Unsound", "Update", "read_state", "read_update"]
+
+MOST_CLOCK = 1 << 31
+MOST_CLIENT = 1 << 53
+MOST_NAME = 256
+"""Bytes in the name of a root, a key, an element or a format."""
+
+_GC, _DELETED, _BINARY, _STRING, _EMBED, _FORMAT, _TYPE, _ANY, _SKIP = 0, 1, 3, 4, 5, 6, 7, 8, 10
+_ELEMENT = 3
+_TYPES = (0, 1, 2, _ELEMENT, 4, 6)  # YArray, YMap, YText, YXmlElement, YXmlFragment, YXmlText
+_ORIGIN, _RIGHT, _KEY, _CONTENT = 0x80, 0x40, 0x20, 0x1F
+_BEYOND = re.compile("[\U00010000-\U0010ffff]")  # two UTF-16 code units each
+_FIXED = {127: 0, 126: 0, 121: 0, 120: 0, 124: 4, 123: 8, 122: 8}  # bytes after the tag of an `any` without a length
+
+
+class Update(NamedTuple):
+    """What an update brings (`runs`, in its order, without gaps' fillers), deletes, and builds on.
+
+    `needs`: of each client, how many clocks must be known already. `pairs`: the second halves of surrogate pairs in its
+    texts, as client and clock. `seams`: in front of what it takes text apart, for something new or at a deletion's end.
+    """
+
+    runs: list[Run]
+    deletes: list[Run]
+    needs: dict[int, int]
+    pairs: set[tuple[int, int]]
+    seams: set[tuple[int, int]]
+
+    def fits(self, known: dict[int, int]) -> bool:
+        """Whether everything it builds on is known; `known` is a state vector, a document's or a room's."""
+        return all(known.get(client, 0) >= clock for client, clock in self.needs.items())
+
+    def cuts(self, pairs: set[tuple[int, int]], known: dict[int, int]) -> bool:
+        """Whether it takes a surrogate pair apart, its own or one of `pairs`: Yjs and pycrdt then see other texts."""
+        if not self.pairs and not pairs:
+            return False
+        seams = self.seams | {(run.client, known[run.client]) for run in self.runs if run.client in known}
+        return not seams.isdisjoint(self.pairs) or not seams.isdisjoint(pairs)
+
+    def brings(self, known: dict[int, int]) -> bool:
+        """Whether it holds clocks beyond a state vector. Deletions are not told by one."""
+        return any(known.get(run.client, 0) < run.end for run in self.runs)
+
+
+def read_update(data: bytes) -> Update:
+    """What an update says. Unsound when it must not reach a document."""
+    reader = _Reader(data)
+    try:
+        found = reader.update()
+    except IndexError:
+        raise Unsound("it ends too early") from None
+    if reader.at != len(data):
+        raise Unsound("something follows the end")
+    return found
+
+
+def read_state(data: bytes) -> dict[int, int]:
+    """A state vector: of each client, how many clocks are known. Unsound when it is none."""
+    reader = _Reader(data)
+    known: dict[int, int] = {}
+    try:
+        for _ in range(reader.count(2)):
+            client, clock = reader.client(), reader.number()
+            if client in known:
+                raise Unsound("a client comes twice")
+            if clock >= MOST_CLOCK:
+                raise Unsound("a clock is out of bounds")
+            known[client] = clock
+    except IndexError:
+        raise Unsound("it ends too early") from None
+    if reader.at != len(data):
+        raise Unsound("something follows the end")
+    return known
+
+
+class _Reader:
+    """Goes through the bytes once. IndexError at their end."""
+
+    __slots__ = ("at", "data", "ends", "links", "needs", "pairs", "seams", "starts", "types")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+        self.starts: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
+        self.needs: dict[int, int] = {}
+        self.links: list[Link] = []
+        self.types: set[tuple[int, int]] = set()
+        self.pairs: set[tuple[int, int]] = set()
+        self.seams: set[tuple[int, int]] = set()
+
+    def number(self) -> int:
+        """lib0's varUint: seven bits a byte, the lowest first."""
+        data, at = self.data, self.at
+        byte = data[at]
+        at += 1
+        if byte > 0x7F:
+            value, shift = byte & 0x7F, 7
+            while True:
+                byte = data[at]
+                at += 1
+                value |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    break
+                shift += 7
+                if shift > 49:
+                    raise Unsound("a number is too long")
+            if not byte:
+                raise Unsound("a number is longer than it needs to be")
+            byte = value
+        self.at = at
+        return byte
+
+    def count(self, least: int) -> int:
+        """How many things of at least so many bytes follow."""
+        found = self.number()
+        if found * least > len(self.data) - self.at:
+            raise Unsound("it counts more than it holds")
+        return found
+
+    def client(self) -> int:
+        found = self.number()
+        if found >= MOST_CLIENT:
+            raise Unsound("a client id is out of bounds")
+        return found
+
+    def length(self) -> int:
+        found = self.number()
+        if not 0 < found < MOST_CLOCK:
+            raise Unsound("a length is out of bounds")
+        return found
+
+    def take(self, most: int | None = None) -> bytes:
+        """Bytes with their length before them."""
+        size = self.number()
+        start = self.at
+        end = start + size
+        if end > len(self.data):
+            raise Unsound("it ends too early")
+        if most is not None and size > most:
+            raise Unsound("a name is too long")
+        self.at = end
+        return self.data[start:end]
+
+    def text(self, most: int | None = None) -> str:
+        try:
+            return self.take(most).decode()
+        except UnicodeDecodeError:
+            raise Unsound("a text is not UTF-8") from None
+
+    def update(self) -> Update:
+        runs: list[Run] = []
+        for _ in range(self.count(4)):
+            structs, client, clock = self.count(2), self.client(), self.number()
+            if client in self.ends:
+                raise Unsound("a client comes twice")
+            if not structs:
+                raise Unsound("a client without anything")
+            self.starts[client] = start = clock
+            for _ in range(structs):
+                info = self.data[self.at]
+                self.at += 1
+                if info == _SKIP:
+                    clock += self.length()
+                    start = clock
+                else:
+                    size = self.length() if info == _GC else self.item(info, client, clock)
+                    runs.append(Run(client, clock, size))
+                    clock += size
+                if clock > MOST_CLOCK:
+                    raise Unsound("a clock is out of bounds")
+            self.ends[client] = clock
+            if start:
+                self.needs[client] = start
+        for link in self.links:
+            self.refer(link.to[0], link.to[1] + 1)
+        if self.links:
+            self.check_links(runs)
+        return Update(runs, self.deletions(), self.needs, self.pairs, self.seams)
+
+    def check_links(self, runs: list[Run]) -> None:
+        """What points to something within this update must be able to come after it, and no type stands too deep."""
+        across: dict[int, list[Link]] = {}
+        for link in self.links:
+            (client, clock), (other, at) = link.own, link.to
+            if client == other and at >= clock:
+                raise Unsound("something builds on what comes after it")
+            if self.starts.get(other, MOST_CLOCK) <= at < self.ends.get(other, 0):
+                if link.is_parent and link.to not in self.types:
+                    raise Unsound("a parent is no type")
+                if client != other:
+                    across.setdefault(client, []).append(link)
+        if across:
+            check_order(across, self.ends)
+        if len(self.types) > MOST_DEPTH:
+            check_depths(runs, self.links, self.types)
+
+    def refer(self, client: int, end: int) -> None:
+        """The clocks of a client below `end` are to be there: here, or before."""
+        if end > self.ends.get(client, 0) and end > self.needs.get(client, 0):
+            self.needs[client] = end
+
+    def deletions(self) -> list[Run]:
+        found: list[Run] = []
+        seen: set[int] = set()
+        for _ in range(self.count(4)):
+            client, ranges = self.client(), self.count(2)
+            if client in seen:
+                raise Unsound("a client's deletions come twice")
+            if not ranges:
+                raise Unsound("a client without deletions")
+            seen.add(client)
+            for _ in range(ranges):
+                run = Run(client, self.number(), self.length())
+                if run.end > MOST_CLOCK:
+                    raise Unsound("a clock is out of bounds")
+                self.refer(client, run.end)
+                self.seams.update(((client, run.clock), (client, run.end)))
+                found.append(run)
+        return found
+
+    def item(self, info: int, client: int, clock: int) -> int:
+        """One item; how many clocks it takes."""
+        kind = info & _CONTENT
+        if info & _ORIGIN:
+            other, at = self.link(client, clock)
+            self.seams.add((other, at + 1))
+        if info & _RIGHT:
+            self.seams.add(self.link(client, clock))
+        if not info & (_ORIGIN | _RIGHT):
+            named = self.number()
+            if named == 1:
+                self.text(MOST_NAME)
+            elif named == 0:
+                self.link(client, clock, is_parent=True)
+            else:
+                raise Unsound("a parent is neither named nor pointed to")
+            if info & _KEY:
+                self.text(MOST_NAME)
+        if kind == _STRING:
+            return self.string(client, clock)
+        if kind == _TYPE:
+            self.type()
+            self.types.add((client, clock))
+            return 1
+        return self.content(kind)
+
+    def link(self, client: int, clock: int, *, is_parent: bool = False) -> tuple[int, int]:
+        """Read and note what an item points to."""
+        to = (self.client(), self.number())
+        self.links.append(Link((client, clock), to, is_parent))
+        return to
+
+    def string(self, client: int, clock: int) -> int:
+        """A piece of text; its length in UTF-16 code units."""
+        raw = self.take()
+        if not raw:
+            raise Unsound("a text is empty")
+        if raw.isascii():
+            return len(raw)
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            raise Unsound("a text is not UTF-8") from None
+        pairs = 0
+        for found in _BEYOND.finditer(text):
+            pairs += 1
+            self.pairs.add((client, clock + found.start() + pairs))
+        return len(text) + pairs
+
+    def type(self) -> None:
+        kind = self.number()
+        if kind not in _TYPES:  # YXmlHook, which nobody uses, is read otherwise by pycrdt than by Yjs
+            raise Unsound("a type that is not known")
+        if kind == _ELEMENT:
+            self.text(MOST_NAME)
+
+    def content(self, kind: int) -> int:
+        if kind == _DELETED:
+            return self.length()
+        if kind == _BINARY:
+            self.take()
+            return 1
+        if kind == _FORMAT:
+            self.text(MOST_NAME)
+            self.json()
+            return 1
+        if kind == _EMBED:
+            self.json()
+            return 1
+        if kind == _ANY:
+            size = self.count(1)
+            if not size:
+                raise Unsound("a list of values is empty")
+            for _ in range(size):
+                self.any(0)
+            return size
+        # Documents within, and ContentJSON, which Yjs has long ceased to write and pycrdt reads one string too far.
+        raise Unsound("a kind of content that is not known")
+
+    def json(self) -> None:
+        raw = self.take()
+        depth = deepest = 0
+        for byte in raw:  # brackets within texts count, too: no honest value comes near the bound
+            if byte in b"[{":
+                depth += 1
+                deepest = max(deepest, depth)
+            elif byte in b"]}":
+                depth -= 1
+        if deepest > MOST_DEPTH:
+            raise Unsound("a value is nested too deeply")
+        try:
+            msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Unsound("a value is no JSON") from None
+
+    def any(self, depth: int) -> None:
+        """lib0's `any`: a tag counting down from 127, and what belongs to it."""
+        if depth > MOST_DEPTH:
+            raise Unsound("a value is nested too deeply")
+        tag = self.data[self.at]
+        self.at += 1
+        size = _FIXED.get(tag)
+        if size is not None:
+            self.at += size
+            if self.at > len(self.data):
+                raise Unsound("it ends too early")
+        elif tag == 125:
+            self.integer()
+        elif tag == 119:
+            self.text()
+        elif tag == 118:
+            for _ in range(self.count(2)):
+                self.text()
+                self.any(depth + 1)
+        elif tag == 117:
+            for _ in range(self.count(1)):
+                self.any(depth + 1)
+        elif tag == 116:
+            self.take()
+        else:
+            raise Unsound("a value of a kind that is not known")
+
+    def integer(self) -> None:
+        """lib0's varInt: a sign and six bits, then seven bits a byte."""
+        start = self.at
+        while self.data[self.at] > 0x7F:
+            self.at += 1
+        self.at += 1
+        if self.at - start > 8:
+            raise Unsound("a number is too long")
