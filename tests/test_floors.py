@@ -20,6 +20,7 @@ FLOORS = {
     "jobs": 5,
     "web": 4,
     "transfer": 3,
+    "collab": 3,
     "backup": 3,
     "model": 2,
     "store": 1,

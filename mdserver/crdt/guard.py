@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from .links import MOST_DEPTH, Link, Run, Unsound, check_depths, check_order
+from .lib0 import Reader, Unsound
+from .links import MOST_DEPTH, Link, Run, check_depths, check_order
 
 __all__ = ["MOST_DEPTH", "Run", "Unsound", "Update", "read_state", "read_update"]
 
@@ -69,7 +70,7 @@ def read_update(data: bytes) -> Update:
         found = reader.update()
     except IndexError:
         raise Unsound("it ends too early") from None
-    if reader.at != len(data):
+    if not reader.finished:
         raise Unsound("something follows the end")
     return found
 
@@ -88,19 +89,18 @@ def read_state(data: bytes) -> dict[int, int]:
             known[client] = clock
     except IndexError:
         raise Unsound("it ends too early") from None
-    if reader.at != len(data):
+    if not reader.finished:
         raise Unsound("something follows the end")
     return known
 
 
-class _Reader:
+class _Reader(Reader):
     """Goes through the bytes once. IndexError at their end."""
 
-    __slots__ = ("at", "data", "ends", "links", "needs", "pairs", "seams", "starts", "types")
+    __slots__ = ("ends", "links", "needs", "pairs", "seams", "starts", "types")
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
+        super().__init__(data)
         self.starts: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         self.needs: dict[int, int] = {}
@@ -108,35 +108,6 @@ class _Reader:
         self.types: set[tuple[int, int]] = set()
         self.pairs: set[tuple[int, int]] = set()
         self.seams: set[tuple[int, int]] = set()
-
-    def number(self) -> int:
-        """lib0's varUint: seven bits a byte, the lowest first."""
-        data, at = self.data, self.at
-        byte = data[at]
-        at += 1
-        if byte > 0x7F:
-            value, shift = byte & 0x7F, 7
-            while True:
-                byte = data[at]
-                at += 1
-                value |= (byte & 0x7F) << shift
-                if byte < 0x80:
-                    break
-                shift += 7
-                if shift > 49:
-                    raise Unsound("a number is too long")
-            if not byte:
-                raise Unsound("a number is longer than it needs to be")
-            byte = value
-        self.at = at
-        return byte
-
-    def count(self, least: int) -> int:
-        """How many things of at least so many bytes follow."""
-        found = self.number()
-        if found * least > len(self.data) - self.at:
-            raise Unsound("it counts more than it holds")
-        return found
 
     def client(self) -> int:
         found = self.number()
@@ -149,24 +120,6 @@ class _Reader:
         if not 0 < found < MOST_CLOCK:
             raise Unsound("a length is out of bounds")
         return found
-
-    def take(self, most: int | None = None) -> bytes:
-        """Bytes with their length before them."""
-        size = self.number()
-        start = self.at
-        end = start + size
-        if end > len(self.data):
-            raise Unsound("it ends too early")
-        if most is not None and size > most:
-            raise Unsound("a name is too long")
-        self.at = end
-        return self.data[start:end]
-
-    def text(self, most: int | None = None) -> str:
-        try:
-            return self.take(most).decode()
-        except UnicodeDecodeError:
-            raise Unsound("a text is not UTF-8") from None
 
     def update(self) -> Update:
         runs: list[Run] = []

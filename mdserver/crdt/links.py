@@ -6,12 +6,10 @@ import bisect
 import heapq
 from typing import NamedTuple
 
+from .lib0 import Unsound
+
 MOST_DEPTH = 64
 """Levels of JSON and of lib0's `any`, and of shared types within one update."""
-
-
-class Unsound(ValueError):
-    """These bytes are no update, or none that is let in. The text is for the log."""
 
 
 class Run(NamedTuple):

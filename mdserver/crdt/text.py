@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mdserver import diff, ids
 
+from . import lib0
+
 if TYPE_CHECKING:  # loaded with the first document that is edited, not with the server's start
     from pycrdt import Doc, TransactionEvent
 
@@ -42,12 +44,11 @@ def first_update(text: str) -> bytes:
     return b"".join(
         (
             b"\x01\x01",  # one client, one struct …
-            _varuint(new_client()),
+            lib0.number(new_client()),
             b"\x00",  # … from clock 0
             bytes((_STRING, 1, len(name))),  # no neighbours, so its parent is named
             name,
-            _varuint(len(written)),
-            written,
+            lib0.counted(written),
             b"\x00",  # nothing deleted
         )
     )
@@ -223,20 +224,10 @@ def _byte_ranges(text: str, changes: list[diff.Edit]) -> list[tuple[int, int]]:
 
 def _is_fresh(client_id: int, vector: bytes) -> bool:
     """Whether no update of this client is known. May say no by chance, which costs a copy and no more."""
-    return client_id < 2**32 and _varuint(client_id) not in vector
+    return client_id < 2**32 and lib0.number(client_id) not in vector
 
 
 def _inside(offset: int, length: int) -> int:
     if not 0 <= offset <= length:
         raise ValueError(f"the offset {offset} is outside of a text of {length}")
     return offset
-
-
-def _varuint(number: int) -> bytes:
-    """lib0's variable-length integer: seven bits a byte, the lowest first."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)

@@ -16,20 +16,11 @@ from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from mdserver.crdt.guard import MOST_DEPTH, Run, Unsound, read_state, read_update
-
-
-def number(value: int) -> bytes:
-    written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)
+from mdserver.crdt.lib0 import counted, number
 
 
 def named(text: str | bytes) -> bytes:
-    raw = text.encode() if isinstance(text, str) else text
-    return number(len(raw)) + raw
+    return counted(text.encode() if isinstance(text, str) else text)
 
 
 ROOT = b"\x01" + named("content")

@@ -1,0 +1,1 @@
+"""Live editing: what several people write in one document at once."""
