@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -11,10 +11,15 @@ from aiohttp import web
 from mdserver import ids, query
 from mdserver.errors import Busy, Malformed, NotFound
 from mdserver.model import documents, search
-from mdserver.model.search import FIELDS, Field, Filter, Hit, Key
+from mdserver.model.documents import Document
+from mdserver.model.search import FIELDS, Field, Filter, Found, Key
+from mdserver.store.db import Reader
 
 from . import paging
 from .api import DB, SIGNED_IN, Reply, Routes, me
+from .shelf import SHELF, Shown
+
+D = TypeVar("D")
 
 routes = Routes("search")
 
@@ -46,14 +51,26 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class Hits(msgspec.Struct):
+class Hit(msgspec.Struct, Generic[D]):
+    """A document that was found. `snippet` is HTML: escaped text with `<mark>` around what was asked for.
+
+    A greater `score` is better; scores are comparable within one answer only. `matched_in` says where the words stand.
+    """
+
+    document: D
+    snippet: str
+    score: float
+    matched_in: list[Field]
+
+
+class Hits(msgspec.Struct, Generic[D]):
     """Hits, the best first; `next_cursor` is null at their end.
 
     `indexing` is how many changed documents this answer did not look at, because so many were changed at once: 0 when
     it is complete.
     """
 
-    items: list[Hit]
+    items: list[Hit[D]]
     next_cursor: str | None
     indexing: int
 
@@ -79,7 +96,7 @@ class Turns:
 
 
 @routes.get("/search", policy=SIGNED_IN, rate="search")
-async def find(request: web.Request, query: SearchQuery) -> Reply[Hits]:
+async def find(request: web.Request, query: SearchQuery) -> Reply[Hits[Document]] | Reply[Hits[msgspec.Raw]]:
     """Search titles and texts of all documents that you may read.
 
     Case and accents do not matter. Chinese, Japanese and Korean are found by any part of a word. Snippets are HTML:
@@ -91,24 +108,31 @@ async def find(request: web.Request, query: SearchQuery) -> Reply[Hits]:
         raise NotFound("There is no such workspace, or you cannot see it.")
     after = _after(query)
     only = Filter(kind=query.kind, tag=query.tag, author_id=query.author)
-    async with request.app[SEARCHING]:
-        found = await request.app[DB].read(
-            lambda db: search.search(
-                db,
-                who,
-                asked,
-                workspace_id=query.workspace,
-                fields=fields,
-                only=only,
-                after=after,
-                limit=query.limit,
-            )
+    shelf = request.app[SHELF]
+
+    def question(db: Reader) -> tuple[Found, Shown]:
+        found = search.search(
+            db,
+            who,
+            asked,
+            workspace_id=query.workspace,
+            fields=fields,
+            only=only,
+            after=after,
+            limit=query.limit,
         )
+        return found, shelf.found(db, who, [(one.state, one.workspace_id, one.role) for one in found.matches])
+
+    async with request.app[SEARCHING]:
+        since = shelf.generation
+        found, shown = await request.app[DB].read(question)
+    shelf.keep(shown, since=since)
+    hits = [Hit(shown.items[one.state.id], one.snippet, one.score, one.matched_in) for one in found.matches]
     if found.following is None:
-        return Reply(Hits(found.hits, None, found.indexing))
+        return Reply(Hits(hits, None, found.indexing))
     opaque = paging.cursor((found.following.score.hex(), found.following.tie))
     address = request.rel_url.update_query(cursor=opaque)
-    return Reply(Hits(found.hits, opaque, found.indexing), headers={"Link": f'<{address}>; rel="next"'})
+    return Reply(Hits(hits, opaque, found.indexing), headers={"Link": f'<{address}>; rel="next"'})
 
 
 def _asked(text: str) -> query.Query:

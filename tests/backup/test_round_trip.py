@@ -218,10 +218,10 @@ async def test_the_search_index_fills_itself(database: Database, there: Engine, 
                 limit=10,
             )
             waiting = await again.read(asked)
-            assert waiting.hits
+            assert waiting.matches
             await search.bring_up(again)
             indexed = await again.read(asked)
-            assert [one.document for one in indexed.hits] == [one.document for one in waiting.hits]
+            assert [one.state for one in indexed.matches] == [one.state for one in waiting.matches]
             assert await again.write(search.verify) == []
             assert await again.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents")) == (
                 await database.read(lambda db: db.value(int, "SELECT count(*) FROM search_documents"))

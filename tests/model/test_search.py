@@ -103,7 +103,7 @@ class Desk:
         )
 
     async def titles(self, text: str, **options: object) -> list[str]:
-        return [hit.document.title for hit in (await self.ask(text, **options)).hits]  # type: ignore[arg-type] # passed on
+        return [hit.title for hit in (await self.ask(text, **options)).matches]  # type: ignore[arg-type] # passed on
 
 
 @pytest.fixture
@@ -185,8 +185,8 @@ async def test_what_is_found(desk: Desk, state: str, text: str, expected: str) -
     for title, content in LIBRARY.items():
         await desk.make(title, content)
     await ready(desk, state)
-    hits = (await desk.ask(text)).hits
-    assert sorted(hit.document.title for hit in hits) == sorted(expected.split())
+    hits = (await desk.ask(text)).matches
+    assert sorted(hit.title for hit in hits) == sorted(expected.split())
     for hit in hits:
         assert "<mark>" in hit.snippet
         assert hit.matched_in == ["content"]
@@ -200,8 +200,8 @@ async def test_a_title_weighs_more_and_a_word_more_often_too(desk: Desk, state: 
     await desk.make("Often", f"{filler} Harbour, harbour and harbour.")
     await desk.make("Harbour", filler)
     await ready(desk, state)
-    found = (await desk.ask("harbour")).hits
-    assert [hit.document.title for hit in found] == ["Harbour", "Often", "Once"]
+    found = (await desk.ask("harbour")).matches
+    assert [hit.title for hit in found] == ["Harbour", "Often", "Once"]
     assert [hit.matched_in for hit in found] == [["title"], ["content"], ["content"]]
     assert found[0].snippet == "<mark>Harbour</mark>"
     assert found[0].score > found[1].score > found[2].score > 0
@@ -274,7 +274,7 @@ async def test_only_what_the_asker_may_read(desk: Desk, state: str) -> None:
     )
     assert sorted(await desk.titles("secret", me=bea)) == ["Hers", "Shared"]
     found = await desk.ask("secret", me=bea, workspace_id=second)
-    assert [(hit.document.role, hit.document.permissions) for hit in found.hits] == [("viewer", ["read"])]
+    assert [hit.role for hit in found.matches] == ["viewer"]
     narrow = Principal(**{**{one: getattr(bea, one) for one in bea.__struct_fields__}, "workspace_id": second})
     assert await desk.titles("secret", me=narrow) == ["Shared"]
     with pytest.raises(NotFound):
@@ -318,11 +318,11 @@ async def test_pages_follow_one_another(desk: Desk, state: str) -> None:
     key: search.Key | None = None
     while True:
         page = await desk.ask("needle", after=key, limit=4)
-        found += [hit.document.title for hit in page.hits]
+        found += [hit.title for hit in page.matches]
         key = page.following
         if key is None:
             break
-        assert len(page.hits) == 4
+        assert len(page.matches) == 4
     assert found == whole
 
 
@@ -339,9 +339,9 @@ async def test_more_matches_than_are_ranked_and_the_newest_in_the_trash(
     assert sorted(await desk.titles("needle")) == [f"Note {n:02d}" for n in range(2, 12)]
     assert sorted(await desk.titles("needle", only=Filter(kind="markdown"))) == [f"Note {n:02d}" for n in range(2, 12)]
     first = await desk.ask("needle", limit=6)
-    assert len(first.hits) == 6
+    assert len(first.matches) == 6
     rest = await desk.ask("needle", limit=6, after=first.following)
-    found = [hit.document.title for hit in (*first.hits, *rest.hits)]
+    found = [hit.title for hit in (*first.matches, *rest.matches)]
     assert sorted(found) == [f"Note {n:02d}" for n in range(2, 12)]
     assert rest.following is None
 
@@ -401,14 +401,14 @@ async def test_what_goes_beyond_the_scan_is_counted(desk: Desk, monkeypatch: pyt
     for n in range(15):
         await desk.make(f"Note {n:02d}", "needle")
     found = await desk.ask("needle")
-    assert sorted(hit.document.title for hit in found.hits) == [f"Note {n:02d}" for n in range(5, 15)]
+    assert sorted(hit.title for hit in found.matches) == [f"Note {n:02d}" for n in range(5, 15)]
     assert found.indexing == 5
     assert (await desk.ask("needle", only=Filter(kind="folder"))).indexing == 0
     monkeypatch.setattr(waiting, "MOST_BYTES", 25)
     assert (await desk.ask("needle")).indexing == 11
     await search.bring_up(desk.database)
     found = await desk.ask("needle")
-    assert (len(found.hits), found.indexing) == (15, 0)
+    assert (len(found.matches), found.indexing) == (15, 0)
 
 
 async def test_a_stop_in_the_middle_loses_nothing(desk: Desk) -> None:
@@ -470,7 +470,7 @@ async def test_documents_of_one_moment_are_all_found(desk: Desk) -> None:
     first = await desk.ask("needle", limit=2)
     assert first.following is not None
     rest = await desk.ask("needle", limit=2, after=first.following)
-    assert {hit.document.title for hit in (*first.hits, *rest.hits)} == {f"Note {n}" for n in range(4)}
+    assert {hit.title for hit in (*first.matches, *rest.matches)} == {f"Note {n}" for n in range(4)}
 
 
 async def test_a_rebuilt_index_is_the_same(desk: Desk) -> None:
@@ -660,6 +660,6 @@ async def test_the_index_finds_what_a_scan_of_all_documents_finds(database: Data
                 )
             }
             found = await desk.ask(query, fields=fields)
-            assert {hit.document.id for hit in found.hits} == expected, (asked, fields)
+            assert {hit.state.id for hit in found.matches} == expected, (asked, fields)
             assert found.indexing == 0
     assert await database.write(search.verify) == []

@@ -72,6 +72,30 @@ async def test_what_was_just_written_is_found(slow: Server) -> None:
     assert await titles(ada, "station") == []
 
 
+async def test_what_is_shown_of_a_document_is_the_askers_and_the_latest(server: Server) -> None:
+    """Though its JSON is kept: names and favourites change without a new state of the document."""
+    ada = await server.person("Ada")
+    bob = await server.person("Bob")
+    one = await make(ada, "Plan", content="harbour\n")
+    await server.join(ada, bob, "viewer")
+
+    async def shown(who: Person) -> Json:
+        for _ in range(2):  # made, then kept
+            (hit,) = await found(who, "harbour")
+        return dict(hit["document"])
+
+    first = await shown(ada)
+    assert (first["favourite"], first["role"], first["author"]["display_name"]) == (False, "owner", "Ada")
+    theirs = await shown(bob)
+    assert (theirs["role"], theirs["permissions"]) == ("viewer", ["read"])
+    assert (await bob.put(f"/documents/{one['id']}/favourite")).status == 200
+    assert [(await shown(who))["favourite"] for who in (ada, bob)] == [False, True]
+    assert (await ada.patch("/me", {"display_name": "Augusta"})).status == 200
+    assert [(await shown(who))["author"]["display_name"] for who in (ada, bob)] == ["Augusta", "Augusta"]
+    assert (await ada.put(f"/documents/{one['id']}/title", {"title": "Renamed"})).status == 200
+    assert [(await shown(who))["title"] for who in (ada, bob)] == ["Renamed", "Renamed"]
+
+
 async def test_a_new_server_indexes_what_an_earlier_one_left(slow: Server, start: Start) -> None:
     ada = await slow.person()
     for n in range(5):

@@ -6,7 +6,7 @@ directly (`waiting`); every hit is judged by the live rows (`finding`). `fts` an
 
 from .finding import search
 from .indexer import Indexer, bring_up, rebuild, upkeep
-from .shape import FIELDS, Field, Filter, Found, Hit, Key
+from .shape import FIELDS, Field, Filter, Found, Key, Match
 from .verifying import verify
 
 __all__ = [
@@ -14,9 +14,9 @@ __all__ = [
     "Field",
     "Filter",
     "Found",
-    "Hit",
     "Indexer",
     "Key",
+    "Match",
     "bring_up",
     "rebuild",
     "search",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mdserver import snippets
 from mdserver.errors import Busy
 from mdserver.model import workspaces
 from mdserver.model.access import Principal
-from mdserver.model.documents.shape import COLUMNS, Document, listed
+from mdserver.model.documents import State
 from mdserver.query import Query
 from mdserver.store.db import Reader, TimeUp, Value
 from mdserver.terms import find as stands
 from mdserver.terms import fold
 
 from . import engines, waiting
-from .shape import LIVE, Field, Filter, Found, Hit, Key, Numbers, Question, Scope
+from .shape import LIVE, LOOKED_AT, Field, Filter, Found, Key, Live, Match, Numbers, Question, Scope
+from .waiting import Seen
 
 SECONDS = 2.0
 """How long a search may take."""
@@ -52,11 +52,11 @@ def search(
         with db.within(SECONDS):
             scopes = _scopes(db, me, workspace_id)
             scan = waiting.scan(db, scopes, query, fields, only)
-            hits = _Search(db, me, query, fields, only, scopes, scan).page(after, limit + 1)
+            found = _Search(db, query, fields, only, scopes, scan).page(after, limit + 1)
     except TimeUp:
         raise Busy("The search took too long: ask for longer or rarer words, or in one workspace.") from None
-    following = hits[limit - 1][0] if len(hits) > limit else None
-    return Found([hit for _, hit in hits[:limit]], following, scan.left_out)
+    following = found[limit - 1][0] if len(found) > limit else None
+    return Found([match for _, match in found[:limit]], following, scan.left_out)
 
 
 def _scopes(db: Reader, me: Principal, workspace_id: str | None) -> list[Scope]:
@@ -84,19 +84,18 @@ class _Search:
     def __init__(
         self,
         db: Reader,
-        me: Principal,
         query: Query,
         fields: tuple[Field, ...],
         only: Filter,
         scopes: list[Scope],
         scan: waiting.Scan,
     ) -> None:
-        self.db, self.me, self.query, self.fields, self.only, self.scan = db, me, query, fields, only, scan
+        self.db, self.query, self.fields, self.only, self.scan = db, query, fields, only, scan
         self.scopes = {scope.workspace_id: scope for scope in scopes}
         self.ranges = [scope.numbers for scope in scopes if scope.numbers is not None]
 
-    def page(self, after: Key | None, wanted: int) -> list[tuple[Key, Hit]]:
-        """So many hits after the key, or fewer when there are no more."""
+    def page(self, after: Key | None, wanted: int) -> list[tuple[Key, Match]]:
+        """So many matches after the key, or fewer when there are no more."""
         is_narrow = not self.only.is_empty or len(self.ranges) > APART
         # First the very best; then all that are ranked, when too many of those are out of the question; and then, when
         # too many of the newest are, those that are not.
@@ -105,14 +104,13 @@ class _Search:
             steps.insert(0, (steps[0][0], wanted + _SPARE))
         if not is_narrow:
             steps.append((self.only, RANKED))
-        found: list[tuple[Key, tuple[Any, ...], str]] = []
+        found: list[tuple[Key, Seen]] = []
         for only, best in steps:
             ranked, is_cut = self._ranked(only, best)
             found = self._live(ranked, after, wanted)
             if len(found) >= wanted or not is_cut:
                 break
-        documents = self._documents([row for _, row, _ in found])
-        return [(key, self._hit(key, documents[row[0]], text)) for key, row, text in found]
+        return [(key, self._match(key, seen.document, seen.text)) for key, seen in found]
 
     def _ranked(self, only: Filter | None, best: int) -> tuple[list[Key], bool]:
         """The best candidates, the best first; and whether there are more."""
@@ -152,43 +150,36 @@ class _Search:
             kept -= set(scores(Query((term,), ())))
         return [Key(sum(one[owner] for one in found), owner) for owner in kept]
 
-    def _live(self, ranked: list[Key], after: Key | None, wanted: int) -> list[tuple[Key, tuple[Any, ...], str]]:
-        """The first of the candidates after the key that are what they were, and may be read: (key, COLUMNS, text)."""
+    def _live(self, ranked: list[Key], after: Key | None, wanted: int) -> list[tuple[Key, Seen]]:
+        """The first of the candidates after the key that are what they were, and may be read."""
         if after is not None:
             ranked = [key for key in ranked if (-key.score, -key.tie) > (-after.score, -after.tie)]
-        found: list[tuple[Key, tuple[Any, ...], str]] = []
+        found: list[tuple[Key, Seen]] = []
         for some in _chunks(ranked, _AT_ONCE):
-            rows = self._rows([key.tie for key in some if key not in self.scan.found])
+            indexed = self._indexed([key.tie for key in some if key not in self.scan.found])
             for key in some:
-                row = self.scan.found.get(key) or rows.get(key.tie)
-                if row is not None and row[0][1] in self.scopes:
-                    found.append((key, row[0], row[1]))
+                seen = self.scan.found.get(key) or indexed.get(key.tie)
+                if seen is not None and seen.document.workspace_id in self.scopes:
+                    found.append((key, seen))
             if len(found) >= wanted:
                 break
         return found[:wanted]
 
-    def _rows(self, numbers: list[int]) -> dict[int, tuple[tuple[Any, ...], str]]:
-        """The live documents with these numbers: number → (COLUMNS, text)."""
+    def _indexed(self, numbers: list[int]) -> dict[int, Seen]:
+        """The live documents with these numbers."""
         if not numbers:
             return {}
         asked = numbers + numbers[-1:] * (_AT_ONCE - len(numbers))  # always as many, so that it is prepared once
         values: list[Value] = list(asked)
         places = ", ".join(f"${place + 1}" for place in range(_AT_ONCE))
         rows = self.db.rows(
-            f"SELECT {COLUMNS}, s.n, {_TEXT} FROM search_documents s{LIVE}"
+            f"SELECT s.n, {_TEXT}, {LOOKED_AT} FROM search_documents s{LIVE}"
             f" LEFT JOIN document_texts t ON t.document_id = d.id WHERE s.n IN ({places}){self.only.sql(values)}",
             *values,
         )
-        return {row[20]: (row, row[21] or "") for row in rows}
+        return {n: Seen(Live(*row), text or "") for n, text, *row in rows}
 
-    def _documents(self, rows: list[tuple[Any, ...]]) -> dict[str, Document]:
-        made: dict[str, Document] = {}
-        for role in {self.scopes[row[1]].role for row in rows}:
-            mine = [row for row in rows if self.scopes[row[1]].role == role]
-            made |= {document.id: document for document in listed(self.db, self.me, role, mine)}
-        return made
-
-    def _hit(self, key: Key, document: Document, text: str) -> Hit:
+    def _match(self, key: Key, document: Live, text: str) -> Match:
         shown: str | None = None
         where: list[Field] = []
         if "title" in self.fields:
@@ -201,9 +192,17 @@ class _Search:
             shown = snippets.snippet(text, self.query.wanted)
             if shown is not None:
                 where.append("content")
-        if shown is None:  # the hit is in the title, or too far behind in a long text
+        if shown is None:  # what was found is in the title, or too far behind in a long text
             shown = snippets.snippet(document.title, self.query.wanted) if "title" in where else None
-        return Hit(document, shown or snippets.beginning(text), key.score, where)
+        return Match(
+            State(document.id, document.version, document.revision),
+            document.workspace_id,
+            self.scopes[document.workspace_id].role,
+            document.title,
+            shown or snippets.beginning(text),
+            key.score,
+            where,
+        )
 
 
 def _chunks(keys: list[Key], size: int) -> Iterator[list[Key]]:

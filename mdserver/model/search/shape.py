@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from mdserver.model.access import Role
-from mdserver.model.documents import Document
+from mdserver.model.documents import State
 from mdserver.query import Query
 from mdserver.store.db import Value
 from mdserver.text import fold
@@ -16,24 +16,42 @@ Field = Literal["title", "content"]
 FIELDS: tuple[Field, ...] = ("title", "content")
 
 
-class Hit(msgspec.Struct):
-    """A document that was found. `snippet` is HTML: escaped text with `<mark>` around what was asked for.
+class Match(NamedTuple):
+    """A document that was found, in the state in which it was, and what of it shows that.
 
-    A greater `score` is better; scores are comparable within one answer only. `matched_in` says where the words stand.
+    `snippet` is HTML: escaped text with `<mark>` around what was asked for. A greater `score` is better; scores are
+    comparable within one answer only. `matched_in` says where the words stand.
     """
 
-    document: Document
+    state: State
+    workspace_id: str
+    role: Role
+    title: str
     snippet: str
     score: float
     matched_in: list[Field]
 
 
 class Found(NamedTuple):
-    """A page of hits, the key after which the next one begins, and how many documents wait for the index unseen."""
+    """A page of matches, the key after which the next one begins, how many documents wait for the index unseen."""
 
-    hits: list[Hit]
+    matches: list[Match]
     following: Key | None
     indexing: int
+
+
+class Live(NamedTuple):
+    """What of a live document a search looks at: the columns LOOKED_AT, in their order."""
+
+    id: str
+    workspace_id: str
+    version: int
+    revision: int
+    title: str
+    size: int
+
+
+LOOKED_AT = "d.id, d.workspace_id, d.version, d.revision, d.title, d.size"
 
 
 class Filter(msgspec.Struct, kw_only=True):

@@ -6,15 +6,14 @@ positions become visible in order; so making and changing documents costs nothin
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mdserver.model.documents.shape import COLUMNS
 from mdserver.query import Query
 from mdserver.store.db import Reader, Value
 from mdserver.terms import Term, find, fold, tokens
 
 from . import engines
-from .shape import Field, Filter, Key, Numbers, Question, Scope
+from .shape import LOOKED_AT, Field, Filter, Key, Live, Numbers, Question, Scope
 
 MOST = 500
 """Documents that are looked through for one search, the last changed ones first."""
@@ -32,9 +31,9 @@ _WAITING = (
 
 
 class Seen(NamedTuple):
-    """A waiting document that matches: its row (COLUMNS) and its text."""
+    """A waiting document that matches, and its text."""
 
-    row: tuple[Any, ...]
+    document: Live
     text: str
 
 
@@ -54,20 +53,20 @@ def scan(db: Reader, scopes: list[Scope], query: Query, fields: tuple[Field, ...
             continue
         values: list[Value] = [scope.workspace_id, scope.seq]
         where = _WAITING + only.sql(values)
-        rows = db.rows(f"SELECT {COLUMNS}{where} ORDER BY c.seq DESC LIMIT {MOST + 1:d}", *values)
+        rows = db.rows(f"SELECT {LOOKED_AT}{where} ORDER BY c.seq DESC LIMIT {MOST + 1:d}", *values)
         if len(rows) > MOST:
             waiting += db.value(int, f"SELECT count(*) FROM (SELECT 1{where} LIMIT {_COUNTED:d}) w", *values) or 0
         else:
             waiting += len(rows)
-        for row in rows:
+        for document in map(Live._make, rows):
             if looked == MOST:
                 break
-            if row[12] > room:
+            if document.size > room:
                 continue
-            looked, room = looked + 1, room - row[12]
-            text = db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", row[0]) or ""
-            if fits(query, fields, fold(row[5]), fold(text)):
-                seen.append((scope, Seen(row, text)))
+            looked, room = looked + 1, room - document.size
+            text = db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", document.id) or ""
+            if fits(query, fields, fold(document.title), fold(text)):
+                seen.append((scope, Seen(document, text)))
     return Scan(_weighed(db, seen, query, fields), waiting - looked)
 
 
@@ -89,7 +88,7 @@ def _weighed(db: Reader, seen: list[tuple[Scope, Seen]], query: Query, fields: t
     weigh = engines.of(db).weigher(db, Question(query, fields, numbers, 0, 0))
     made: dict[Key, Seen] = {}
     for _, one in seen:
-        key = Key(weigh(tokens(fold(one.row[5])), tokens(fold(one.text))), _tie(one.row[0]))
+        key = Key(weigh(tokens(fold(one.document.title)), tokens(fold(one.text))), _tie(one.document.id))
         while key in made:  # made in the same millisecond, one of 2,000 such pairs
             key = Key(key.score, key.tie + 1)
         made[key] = one
