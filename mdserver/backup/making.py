@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ async def make(
 
     `judge` sees the snapshot first and may refuse it; `begin` hears about how many bytes there are, and `tick` of so
     many of them; all three are called on a thread. After each piece it rests `pace` times as long as the piece took.
-    Conflict when there is something at the target and it is not to be replaced, StorageFull when the disk is full,
+    Conflict when what is at the target is no file or not to be replaced, StorageFull when the disk is full,
     Invalid when the file system refuses.
     """
     partial = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
@@ -209,8 +210,11 @@ def _exists(target: Path) -> Conflict:
 
 
 def _create(partial: Path, target: Path, *, replace: bool) -> BinaryIO:
-    if target.is_dir() or (not replace and os.path.lexists(target)):
-        raise _exists(target)
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(target.lstat().st_mode):  # a rename would put the backup in a device's place, too
+            raise Conflict(f"{target} is there and is no file: name one, which need not be there.")
+        if not replace:
+            raise _exists(target)
     return os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "w+b")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,9 @@ class Archive:
     def __init__(self, path: Path, tick: Tick = lambda done: None) -> None:
         self.path = path
         try:
+            kind = stat.S_IFMT(path.stat().st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited for, and none can be read twice
+                raise BadArchive(f"The backup {path} cannot be read: it is no file.")
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
             raise BadArchive(f"The backup {path} cannot be read: {error.strerror or error}.") from error

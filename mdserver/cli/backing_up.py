@@ -50,6 +50,7 @@ def command(settings: Settings, target: Path, yes: bool) -> None:
     if target.is_dir():
         target = dated(target, PREFIX, clock.now())
     directory = DataDirectory(config.server.data)
+    _judge(target, directory)
     with settings.reaching() as run:
         opened = run(backups.backup_open, BackupOpen(target=str(target.absolute())))
         made = asyncio.run(_made(config, directory, target, opened, replace=yes))
@@ -64,6 +65,15 @@ def command(settings: Settings, target: Path, yes: bool) -> None:
             f"The backup was made, but it lacks {counted(len(made.missing), 'file')} that the server has lost or that"
             f" are damaged there, the first: {made.missing[0]}."
         )
+
+
+def _judge(target: Path, directory: DataDirectory) -> None:
+    """Refuse a file among those that the server keeps its data in, one of which it might replace."""
+    folder, own = target.absolute().parent.resolve(), directory.path.resolve()
+    if own in (folder, *folder.parents) and not folder.is_relative_to(directory.backups.resolve()):
+        refuse(f"{target} would stand among the server's own data: name a place outside of {directory.path}.")
+    if str(target).startswith("s3:"):
+        refuse("A backup cannot be written to S3 yet: name a file or a directory.")
 
 
 async def _made(config: Config, directory: DataDirectory, target: Path, opened: BackupOpened, *, replace: bool) -> Made:

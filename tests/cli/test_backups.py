@@ -232,6 +232,41 @@ def test_nothing_is_overwritten(lite: Home, tmp_path: Path) -> None:
     assert listed(tmp_path) == ["data", "in", "there.tar"]
 
 
+def test_places_where_no_backup_belongs(lite: Home, tmp_path: Path) -> None:
+    """Not on a device or a pipe, not among the data: least of all in the database's place."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for options in ((), ("--yes",)):
+        assert (
+            lite.fails("backup", str(pipe), *options)
+            == f"{pipe} is there and is no file: name one, which need not be there."
+        )
+        for place in (
+            lite.data,
+            lite.data / "mdserver.sqlite3",
+            lite.data / "blobs" / "a.tar",
+            lite.data / "x" / "a.tar",
+        ):
+            assert "would stand among the server's own data" in lite.fails("backup", str(place), *options)
+    assert pipe.is_fifo()
+    assert lite.ok("user", "show", "ada@example.org")
+    (lite.data / "backups").mkdir()
+    lite.ok("backup", str(lite.data / "backups"))
+    assert (
+        lite.fails("backup", "s3://bucket/notes") == "A backup cannot be written to S3 yet: name a file or a directory."
+    )
+
+
+def test_a_pipe_is_not_waited_for(lite: Home, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for command in ("verify-backup", "restore"):
+        done = lite.program(command, str(tmp_path / "pipe"))
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"Error: The backup {tmp_path / 'pipe'} cannot be read: it is no file.\n",
+        )
+
+
 def limited(home: Home, *arguments: str, kilobytes: int) -> subprocess.CompletedProcess[str]:
     """Run a command that may write files of this size and no larger, as on a disk with no more room."""
     command = f'ulimit -f {kilobytes * 2}; exec "$0" -m mdserver "$@"'
