@@ -224,8 +224,11 @@ async def _configuration(house: House, fix: bool) -> Finding:
 
 
 async def _jobs(house: House, fix: bool) -> Finding:
-    records = await house.timetable.records()
-    told = [f"{one.name} failed: {one.error}" for one in records.values() if one.failures]
+    now = clock.now()
+    told = [
+        f"{one.name} failed and is tried again right now" if one.is_running(now) else f"{one.name} failed: {one.error}"
+        for one in await house.timetable.failing()
+    ]
     if told:
         return Finding(name="jobs", state="failed", detail="Background jobs fail.", told=told)
     return Finding(name="jobs", state="ok", detail=f"{len(house.timetable.jobs)} background jobs, none failing.")

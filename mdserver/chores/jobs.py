@@ -66,7 +66,8 @@ def _state(job: Job, record: Record | None) -> JobState:
         state.state = "failed" if record.failures else "new" if record.started_at is None else "ok"
         state.started_at, state.ended_at = _time(record.started_at), _time(record.ended_at)
         state.succeeded_at, state.due_at = _time(record.succeeded_at), _time(record.due_at)
-        state.outcome, state.reason, state.failures = record.outcome, record.error, record.failures
+        state.outcome, state.reason = record.outcome, record.error
+        state.failures = record.failed(clock.now())
     if job.off:
         state.state, state.reason, state.due_at = "off", job.off, None
     elif record is not None and record.is_running(clock.now()):

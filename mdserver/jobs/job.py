@@ -58,7 +58,7 @@ class Job:
     off: str = ""
     """The configuration key that switches the job off, where it does."""
     next_due: Callable[[int], int] | None = None
-    """The moment of the next run after this moment, where that is not simply `every` later; at most `every` away."""
+    """The moment of the next run after this one, where that is not simply `every` later, or up to an hour more."""
     longest: int = clock.HOUR
     """Milliseconds after which a run is given up as failed."""
 

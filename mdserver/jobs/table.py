@@ -65,7 +65,7 @@ def jobs(config: Config, database: Database, backups: Scheduled | None) -> Itera
     yield Job(
         name="backup",
         what="Make the scheduled backup, and remove those that are not kept.",
-        every=_longest_wait(backups),
+        every=DAY if backups is None or backups.schedule.minute is not None else backups.schedule.seconds * SECOND,
         next_due=None if backups is None else partial(following, backups.schedule),
         off="" if backups is not None else 'backup.schedule is "off"',
         do=partial(_back_up, backups),
@@ -155,12 +155,6 @@ async def _forget_expired(database: Database, turn: Turn) -> str:
 async def _forget_audit(database: Database, kept: int, turn: Turn) -> str:
     count = await _until_done(database, turn, partial(audit.forget_old, kept=kept))
     return f"{_counted(count, 'entry', 'entries')} deleted"
-
-
-def _longest_wait(backups: Scheduled | None) -> int:
-    if backups is None or backups.schedule.minute is not None:
-        return DAY + HOUR  # the longest day
-    return backups.schedule.seconds * SECOND
 
 
 async def _back_up(backups: Scheduled | None, turn: Turn) -> str:

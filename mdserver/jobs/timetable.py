@@ -117,15 +117,16 @@ class Timetable:
         found = await self._database.read(jobs.records)
         return {name: found[name] for name in self.jobs if name in found}
 
+    async def failing(self) -> list[Record]:
+        """The jobs that are on and have failed since they ended well."""
+        now = clock.now()
+        return [one for one in await self._known_and_on() if one.failed(now)]
+
     async def figures(self) -> list[Family]:
         """The jobs for those who watch the server: when each ended well, and how often it has failed since."""
-        known = await self.records()
-        done = [
-            Sample(one.succeeded_at / 1000, {"job": name})
-            for name, one in known.items()
-            if one.succeeded_at is not None
-        ]
-        failed = [Sample(one.failures, {"job": name}) for name, one in known.items()]
+        known, now = await self._known_and_on(), clock.now()
+        done = [Sample(one.succeeded_at / 1000, {"job": one.name}) for one in known if one.succeeded_at is not None]
+        failed = [Sample(one.failed(now), {"job": one.name}) for one in known]
         return [
             Family("mdserver_job_success_timestamp_seconds", "gauge", "When the job last ended well.", done),
             Family("mdserver_job_failures", "gauge", "How often the job has failed since it ended well.", failed),
@@ -141,6 +142,9 @@ class Timetable:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+    async def _known_and_on(self) -> list[Record]:
+        return [one for name, one in (await self.records()).items() if not self.jobs[name].off]
 
     def _on(self) -> list[Job]:
         return [one for one in self.jobs.values() if not one.off]

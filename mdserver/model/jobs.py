@@ -20,7 +20,8 @@ CUT_OFF = "It was cut off: the server ended without stopping."
 class Record(msgspec.Struct, kw_only=True):
     """What is known of a job; moments in UTC milliseconds.
 
-    `outcome` is of its last success, `error` of its last run if that failed, `failures` those since the last success.
+    `outcome` is of its last success, `error` of its last run if that failed. `failures` are those since the last
+    success; a run that is under way counts as one in advance (see `claim`), so ask `failed`.
     """
 
     name: str
@@ -43,6 +44,10 @@ class Record(msgspec.Struct, kw_only=True):
     def is_running(self, now: int) -> bool:
         """Whether somebody's claim stands; none reaches further than a lease, whatever the clock did."""
         return self.runner is not None and now < (self.lease_until or 0) <= now + LEASE
+
+    def failed(self, now: int) -> int:
+        """How often it has failed since its last success; a run that is under way has not."""
+        return self.failures - self.is_running(now)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

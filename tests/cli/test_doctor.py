@@ -117,6 +117,18 @@ def test_files_that_are_open_to_others(filled: Home) -> None:
     assert checked(filled, "permissions")["state"] == "ok"
 
 
+def test_jobs_that_fail(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    home.environment |= {
+        "MDSERVER_BACKUP__SCHEDULE": "daily 03:30",
+        "MDSERVER_BACKUP__DIRECTORY": str(tmp_path / "file" / "x"),
+    }
+    home.fails("job", "run", "backup")
+    assert checked(home, "jobs", status=1)["told"][0].startswith("backup failed: ")
+    home.environment["MDSERVER_BACKUP__SCHEDULE"] = "off"
+    assert checked(home, "jobs")["state"] == "ok"
+
+
 def test_a_clock_that_went_back(filled: Home) -> None:
     tampered(filled, "UPDATE documents SET updated_at = updated_at + ?", clock.DAY)
     assert "clock says" in checked(filled, "clock", status=1)["detail"]

@@ -56,6 +56,8 @@ def test_without_a_server(either: Home) -> None:
     assert (found["state"], found["outcome"], found["failures"]) == ("ok", "0 documents purged", 0)
     assert clock.parse(found["due_at"]) - clock.parse(found["ended_at"]) == 6 * clock.HOUR
     assert states(either)["prune-versions"] == "new"
+    either.environment["MDSERVER_BACKUP__SCHEDULE"] = "daily 03:30"
+    assert next(one for one in either.json("job", "list") if one["name"] == "backup")["every"] == 86_400
 
 
 def test_with_a_server(either: Home) -> None:

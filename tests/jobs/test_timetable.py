@@ -320,3 +320,34 @@ async def test_two_servers_do_it_once() -> None:
             for one in both:
                 await one.close()
         assert (most, runs) == (1, rounds)
+
+
+async def test_a_run_under_way_has_not_failed(database: Database) -> None:
+    """Although its claim says in advance what will be true if it never ends."""
+    sweep = Broom()
+    table = made(database, line("sweep", sweep))
+
+    async def failures() -> float:
+        return {one.name: one for one in await table.figures()}["mdserver_job_failures"].samples[0].value
+
+    for error, before in ((ZeroDivisionError(), 0), (None, 1)):
+        sweep.error = error
+        sweep.under_way.clear()
+        sweep.go_on.clear()
+        running = asyncio.create_task(table.run("sweep"))
+        await sweep.under_way.wait()
+        assert (await failures(), len(await table.failing())) == (before, before)
+        sweep.go_on.set()
+        with contextlib.suppress(Problem):
+            await running
+    assert (await failures(), await table.failing()) == (0, [])
+
+
+async def test_one_that_was_switched_off_fails_no_more(database: Database) -> None:
+    bad = Broom.quick(ZeroDivisionError())
+    with pytest.raises(Problem):
+        await made(database, line("sweep", bad)).run("sweep")
+    table = made(database, line("sweep", bad, off='retention.trash is "off"'))
+    assert await table.failing() == []
+    assert [one.samples for one in await table.figures()] == [[], []]
+    assert set(await table.records()) == {"sweep"}
