@@ -52,7 +52,10 @@ from .web.log import REQUEST_LOG, RequestLog
 from .web.setup import SETUP, SetupCode
 
 if TYPE_CHECKING:
+    from .backup.schedule import Scheduled
+    from .figures import Family
     from .mail import Mailer
+    from .model.jobs import Record
 
 log = logging.getLogger("mdserver")
 
@@ -156,13 +159,11 @@ def create_app(
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
     backups = scheduled_backups(config, database)
-    if backups is not None:
-        app[health.NOTICES]["backup"] = backups.state
     app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups))
     sources: list[metrics.Source] = [timetable.figures, indexer.figures]
-    if backups is not None:
-        sources.append(backups.figures)
     app[metrics.SOURCES] = sources
+    if backups is not None:
+        _tell_of_backups(app, backups)
 
     async def hashing(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -202,6 +203,20 @@ def create_app(
     pages.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
+
+
+def _tell_of_backups(app: web.Application, backups: Scheduled) -> None:
+    async def record() -> Record | None:
+        return (await app[TIMETABLE].records()).get("backup")
+
+    async def state() -> str:
+        return backups.state(await record())
+
+    async def figures() -> list[Family]:
+        return backups.figures(await record())
+
+    app[health.NOTICES]["backup"] = state
+    app[metrics.SOURCES].append(figures)
 
 
 def wants_json(config: Config) -> bool:

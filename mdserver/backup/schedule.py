@@ -13,10 +13,10 @@ from pathlib import Path
 
 from mdserver import clock
 from mdserver.config_values import Keep, Schedule
-from mdserver.errors import Problem
+from mdserver.errors import Invalid
 from mdserver.figures import Family, Sample, gauge
+from mdserver.model.jobs import Record
 from mdserver.store.blobs import Blobs
-from mdserver.store.db import Unusable
 
 from .making import Made, dated, make
 from .snapshot import Taking
@@ -27,15 +27,16 @@ PREFIX = "mdserver-scheduled"
 PACE = 3.0
 """How many times the time that a piece took is left to the requests after it: nobody waits for this backup."""
 
-FAILURES = (Problem, Unusable, OSError)
-
 _NAME = re.compile(rf"{PREFIX}-([0-9]{{8}}T[0-9]{{6}})Z\.tar")
 _PARTIAL = re.compile(rf"\.{PREFIX}-[0-9]{{8}}T[0-9]{{6}}Z\.tar\.[0-9a-f]{{8}}\.partial")
 
 
 @dataclass(slots=True)
 class Scheduled:
-    """What the timetable needs: `run`, `following`, and what became of it. `note` is told of each before it begins."""
+    """What the timetable needs: `run`, and how it stands. `note` is told of each before it begins.
+
+    Whether it failed, the job's record knows, also after the server was started anew.
+    """
 
     taking: Taking
     folder: Path
@@ -44,8 +45,6 @@ class Scheduled:
     blobs: Blobs | None = None
     note: Callable[[Path], Awaitable[object]] | None = None
     made_at: int | None = field(default=None, init=False)
-    failed_at: int | None = field(default=None, init=False)
-    failure: str = field(default="", init=False)
 
     async def look(self) -> list[int]:
         """When those were made that are there."""
@@ -57,31 +56,29 @@ class Scheduled:
         return made
 
     async def run(self) -> Made:
-        """Make one, then remove those that are not kept; a failure is logged, remembered and raised."""
-        try:
-            made = await self._made()
-        except FAILURES as error:
-            self.failed_at, self.failure = clock.now(), str(error)
-            log.error("the scheduled backup failed: %s", error)
-            raise
-        self.made_at, self.failed_at, self.failure = clock.parse(made.created_at), None, ""
+        """Make one, then remove those that are not kept."""
+        made = await self._made()
+        self.made_at = clock.parse(made.created_at)
         if made.missing:
             log.error("the scheduled backup lacks %d files, the first: %s", len(made.missing), made.missing[0])
         log.info("the scheduled backup %s has %d bytes", made.path, made.size)
         return made
 
-    def state(self) -> str:
-        """For people: when one was made last, or why not."""
-        if self.failed_at is not None:
-            return f"failed at {clock.rfc3339(self.failed_at)}: {self.failure}"
+    def state(self, job: Record | None) -> str:
+        """For anybody: when one was made last, or that it failed. Why is not told to strangers: it names places."""
+        now = clock.now()
+        if job is not None and job.failed(now):
+            tried = (job.ended_at if job.is_running(now) else None) or job.started_at or now
+            return f"failed at {clock.rfc3339(tried)}: “mdserver job list” says why"
         return f"made at {clock.rfc3339(self.made_at)}" if self.made_at is not None else "none was made yet"
 
-    async def figures(self) -> list[Family]:
+    def figures(self, job: Record | None) -> list[Family]:
         """For those who watch the server: when one was made last, and whether the last try failed."""
         made = [Sample(self.made_at / 1000)] if self.made_at is not None else []
+        failed = int(job is not None and job.failed(clock.now()) > 0)
         return [
             Family("mdserver_backup_timestamp_seconds", "gauge", "When the last scheduled backup was made.", made),
-            gauge("mdserver_backup_failed", "1 when the last try to make one failed.", int(self.failed_at is not None)),
+            gauge("mdserver_backup_failed", "1 when the last try to make one failed.", failed),
         ]
 
     async def _made(self) -> Made:
@@ -93,10 +90,14 @@ class Scheduled:
         return made
 
     def _prepared(self) -> Path:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for one in self.folder.iterdir():  # of one that was killed: they are made one after the other
-            if _PARTIAL.fullmatch(one.name):
-                one.unlink(missing_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for one in self.folder.iterdir():  # of one that was killed: they are made one after the other
+                if _PARTIAL.fullmatch(one.name):
+                    one.unlink(missing_ok=True)
+        except OSError as error:
+            why = "Not a directory" if isinstance(error, FileExistsError) else error.strerror or error
+            raise Invalid(f"Backups cannot be kept in {self.folder} (backup.directory): {why}.") from error
         return dated(self.folder, PREFIX, clock.now())
 
 

@@ -12,7 +12,7 @@ from mdserver.errors import Busy, Conflict, NotFound, Problem
 from mdserver.figures import Family, Sample
 from mdserver.model import jobs
 from mdserver.model.jobs import Claim, Record
-from mdserver.store.db import Database, Tx
+from mdserver.store.db import Database, Tx, Unusable
 
 from .job import Job, Lost, Stopped, Turn
 
@@ -234,7 +234,9 @@ class Timetable:
 
 def _tell(job: Job, error: Exception, *, by_hand: bool) -> None:
     """Log a failure; who ran the job by hand is told of it, too, and on a terminal a traceback is in the way."""
-    log.log(logging.INFO if by_hand else logging.ERROR, "the job %s failed", job.name, exc_info=error)
+    level = logging.INFO if by_hand else logging.ERROR
+    where = None if isinstance(error, Problem | Unusable) else error
+    log.log(level, "the job %s failed: %s", job.name, _sentence(error), exc_info=where)
 
 
 def _runs_already(name: str) -> Conflict:
@@ -243,5 +245,10 @@ def _runs_already(name: str) -> Conflict:
 
 def _sentence(error: Exception) -> str:
     """What a failure means, without secrets."""
-    said = error.detail if isinstance(error, Problem) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    if isinstance(error, Problem | Unusable):
+        said = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        said = ": ".join(str(part) for part in (error.strerror, error.filename) if part)
+    else:
+        said = f"{type(error).__name__}: {error}".removesuffix(": ")
     return logs.redacted(said)[:LONGEST_ERROR]

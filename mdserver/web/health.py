@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +22,10 @@ from .edge import STOPPING
 DATA: web.AppKey[Path] = web.AppKey("data", Path)
 """The data directory, where there is one to look after."""
 
-NOTICES: web.AppKey[dict[str, Callable[[], str]]] = web.AppKey("notices", dict)
-"""What is told beside the checks, and makes nobody think that the server cannot work: name → how it stands."""
+NOTICES: web.AppKey[dict[str, Callable[[], Awaitable[str]]]] = web.AppKey("notices", dict)
+"""What is told beside the checks, and makes nobody think that the server cannot work: name → how it stands.
+It may ask the database, and is left out where that does not answer.
+"""
 
 LEAST_FREE = 64 << 20
 PATIENCE = 2.0
@@ -66,7 +68,8 @@ async def readyz(request: web.Request) -> Ready:
         "process": "stopping" if True in request.app[STOPPING] else "ok",
     }
     failed = [name for name, state in checks.items() if state != "ok"]
-    checks |= {name: state() for name, state in request.app.get(NOTICES, {}).items()}
+    if checks["database"] == "ok":
+        checks |= await _notices(request.app)
     if failed:
         raise Busy(f"Not ready: {', '.join(failed)}.", retry_after=5, checks=checks)
     return Ready("ready", checks)
@@ -91,6 +94,17 @@ async def _database(app: web.Application) -> str:
         log.exception("the database cannot be read")
         return "cannot be read"
     return "ok"
+
+
+async def _notices(app: web.Application) -> dict[str, str]:
+    found = {}
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for name, state in app.get(NOTICES, {}).items():
+                found[name] = await state()
+    except Exception as error:  # what is told beside the checks spoils none of them
+        log.warning("a notice could not be had: %s %s", type(error).__name__, error)
+    return found
 
 
 def _disk(data: Path | None) -> str:

@@ -450,9 +450,21 @@ def test_one_that_fails_is_told(lite: Home, tmp_path: Path) -> None:
         "MDSERVER_BACKUP__DIRECTORY": str(tmp_path / "file" / "x"),
         "MDSERVER_LOG__REQUESTS": "none",
     }
+    where = f"Backups cannot be kept in {tmp_path / 'file' / 'x'} (backup.directory): Not a directory."
+    done = lite.program("job", "run", "backup")
+    assert (done.returncode, done.stderr) == (1, f"Error: The job backup failed: {where}\n")
+    for _ in range(2):  # a server that is started anew knows of it
+        with lite.serving() as server:
+            assert told(server, "failed at 20").endswith(": “mdserver job list” says why")  # strangers read no paths
+            assert lite.fails("job", "run", "backup") == f"The job backup failed: {where}"
+            assert where in lite.ok("job", "list")
+            assert "\nmdserver_backup_failed 1\n" in str(server.ask("GET", "/metrics").body)
+            status, errors = server.stop()
+        assert status == 0
+        assert f"the job backup failed: {where}" in errors
+        assert "Traceback" not in errors
+    lite.environment["MDSERVER_BACKUP__DIRECTORY"] = str(tmp_path / "better")
     with lite.serving() as server:
-        assert "Not a directory" in lite.fails("job", "run", "backup")
-        assert "Not a directory" in told(server, "failed at 20")
-        status, errors = server.stop()
-    assert status == 0
-    assert "the scheduled backup failed" in errors
+        lite.ok("job", "run", "backup")
+        told(server, "made at 20")
+        assert "\nmdserver_backup_failed 0\n" in str(server.ask("GET", "/metrics").body)

@@ -151,7 +151,9 @@ async def test_a_job_that_fails_is_kept_and_kills_nobody(database: Database, cap
     assert failed.error == "ZeroDivisionError: by nought, at postgresql://ada:…@host/db"
     assert (failed.failures, failed.outcome, failed.succeeded_at) == (1, None, None)
     assert failed.due_at == (failed.ended_at or 0) + jobs.FIRST_RETRY
-    assert [one.message for one in caplog.records if one.levelno == logging.ERROR] == ["the job bad failed"]
+    assert [one.message for one in caplog.records if one.levelno == logging.ERROR] == [
+        "the job bad failed: ZeroDivisionError: by nought, at postgresql://ada:…@host/db"
+    ]
 
 
 async def test_a_problem_is_told_in_its_own_words(database: Database, caplog: pytest.LogCaptureFixture) -> None:
