@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
 from .jobs.table import jobs, scheduled_backups
 from .jobs.timetable import Timetable
+from .model import users
 from .model.search import Indexer
 from .model.updates import Door
 from .store.datadir import DataDirectory
@@ -35,6 +37,7 @@ from .web import (
     edge,
     health,
     invitations,
+    letters,
     limits,
     me,
     metrics,
@@ -159,7 +162,8 @@ def create_app(
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
     backups = scheduled_backups(config, database)
-    app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups))
+    alarm = partial(_tell_administrators, app) if config.mail.host else None
+    app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups, alarm=alarm))
     sources: list[metrics.Source] = [timetable.figures, indexer.figures]
     app[metrics.SOURCES] = sources
     if backups is not None:
@@ -217,6 +221,17 @@ def _tell_of_backups(app: web.Application, backups: Scheduled) -> None:
 
     app[health.NOTICES]["backup"] = state
     app[metrics.SOURCES].append(figures)
+
+
+async def _tell_administrators(app: web.Application, why: str | None) -> None:
+    """Write to them that the scheduled backup fails, or (None) that it works again."""
+    from .mail import MailError
+
+    for to in await app[api.DB].read(users.administrators):
+        try:
+            await (letters.backup_works(app, to) if why is None else letters.backup_fails(app, to, why))
+        except MailError as error:  # of one address: the others are told all the same
+            log.error("an administrator cannot be told of the backup: %s", error.brief)
 
 
 def wants_json(config: Config) -> bool:

@@ -59,6 +59,8 @@ class Job:
     """The configuration key that switches the job off, where it does."""
     next_due: Callable[[int], int] | None = None
     """The moment of the next run after this one, where that is not simply `every` later, or up to an hour more."""
+    alarm: Callable[[str | None], Awaitable[object]] | None = None
+    """Tells people that the job fails, and why, or with None that it works again: of each row of failures once."""
     longest: int = clock.HOUR
     """Milliseconds after which a run is given up as failed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +24,16 @@ PRUNED_AT_ONCE = 200
 """Versions that one unit of work deletes."""
 
 
-def jobs(config: Config, database: Database, backups: Scheduled | None) -> Iterator[Job]:
-    """The lines of the timetable for this configuration and engine. `backups` are those of `scheduled_backups`."""
+def jobs(
+    config: Config,
+    database: Database,
+    backups: Scheduled | None,
+    *,
+    alarm: Callable[[str | None], Awaitable[object]] | None = None,
+) -> Iterator[Job]:
+    """The lines of the timetable for this configuration and engine. `backups` are those of `scheduled_backups`, and
+    `alarm` tells people of those that fail (see Job).
+    """
     kept = config.retention
     yield Job(
         name="purge-trash",
@@ -69,6 +77,7 @@ def jobs(config: Config, database: Database, backups: Scheduled | None) -> Itera
         next_due=None if backups is None else partial(following, backups.schedule),
         off="" if backups is not None else 'backup.schedule is "off"',
         do=partial(_back_up, backups),
+        alarm=alarm,
         longest=DAY,
     )
     yield Job(

@@ -192,15 +192,24 @@ class Timetable:
         finally:
             renewing.cancel()
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx) -> bool:
+            """Give the claim back; whether people are to hear of it. Who runs a job by hand sees that it fails."""
+            heard = False
             if ended.how == "done":
+                heard = job.alarm is not None and jobs.all_clear(tx, mine)
                 jobs.succeed(tx, mine, ended.sentence, due_at=job.due_after(clock.now()))
             elif ended.how == "stopped":
                 jobs.stop(tx, mine)
             elif ended.how == "failed":
+                heard = job.alarm is not None and not by_hand and jobs.alarm(tx, mine)
                 jobs.fail(tx, mine, ended.sentence, every=job.every)
+            return heard
 
-        await self._database.write(unit)
+        if await self._database.write(unit) and job.alarm is not None:
+            try:
+                await job.alarm(None if ended.how == "done" else ended.sentence)
+            except Exception:  # the job has ended all the same
+                log.exception("nobody could be told how the job %s does", job.name)
         return ended
 
     async def _done(self, job: Job, turn: Turn, *, by_hand: bool) -> Ended:

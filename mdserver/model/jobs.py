@@ -145,6 +145,31 @@ def fail(tx: Tx, mine: Claim, error: str, *, every: int) -> None:
     )
 
 
+def alarm(tx: Tx, mine: Claim) -> bool:
+    """Note that people are told that the job fails; False when they have been."""
+    return (
+        tx.run(
+            "UPDATE jobs SET told_at = $1 WHERE name = $2 AND runner = $3 AND told_at IS NULL",
+            clock.now(),
+            mine.name,
+            mine.runner,
+        )
+        > 0
+    )
+
+
+def all_clear(tx: Tx, mine: Claim) -> bool:
+    """Note that people are told that the job works again; False when they knew of no failure."""
+    return (
+        tx.run(
+            "UPDATE jobs SET told_at = NULL WHERE name = $1 AND runner = $2 AND told_at IS NOT NULL",
+            mine.name,
+            mine.runner,
+        )
+        > 0
+    )
+
+
 def stop(tx: Tx, mine: Claim) -> None:
     """Give the claim back before the job was done, as if it had not begun; it stays due."""
     now = clock.now()

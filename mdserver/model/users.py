@@ -87,6 +87,11 @@ def email_of(db: Reader, user_id: str) -> str | None:
     return db.value(str, "SELECT email FROM users WHERE id = $1", user_id)
 
 
+def administrators(db: Reader) -> list[str]:
+    """The addresses of those who administer the server, the oldest account first."""
+    return db.column(str, "SELECT email FROM users WHERE admin_at IS NOT NULL AND disabled_at IS NULL ORDER BY id")
+
+
 def exist(db: Reader) -> bool:
     """Whether the server has any account at all: once it has, setup is over."""
     return db.value(int, "SELECT 1 FROM users LIMIT 1") is not None

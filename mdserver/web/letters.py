@@ -1,4 +1,4 @@
-"""The mails that accounts cause: plain text, with one-time codes in the fragment of a link, which no server logs."""
+"""The mails that the server sends: plain text, with one-time codes in the fragment of a link, which no server logs."""
 
 from __future__ import annotations
 
@@ -100,6 +100,30 @@ async def invitation(app: web.Application, to: str, token: str, *, workspace: st
         " to the app, when you sign up or once you are signed in:",
         token,  # no page takes it yet: the web app's will
         "If you do not know what this is about, do nothing.",
+    )
+
+
+async def backup_fails(app: web.Application, to: str, why: str) -> None:
+    """Tell an administrator that a scheduled backup failed."""
+    await _send(
+        app,
+        to,
+        "The backup failed",
+        f"The server could not make its scheduled backup: {why}\n\nIt tries again by itself. This shows how it goes:",
+        "mdserver job list",
+        "You get another mail when a backup was made again, and none before.",
+    )
+
+
+async def backup_works(app: web.Application, to: str) -> None:
+    """Tell an administrator that a scheduled backup was made after all."""
+    await _send(
+        app,
+        to,
+        "Backups are made again",
+        "The server has made its scheduled backup, which had failed before. This shows where it is:",
+        "mdserver job list",
+        "There is nothing that you have to do.",
     )
 
 
