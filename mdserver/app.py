@@ -174,7 +174,7 @@ def create_app(
         passwords.close()
 
     async def mailing(app: web.Application) -> AsyncIterator[None]:
-        mailer = _mailer(config)
+        mailer = mailer_of(config)
         if mailer is None:
             yield
             return
@@ -254,7 +254,8 @@ def _rates(config: Config) -> dict[str, limits.Rate]:
     return {name: limits.Rate(rate.amount, rate.seconds) for name, rate in given.items() if rate is not None}
 
 
-def _mailer(config: Config) -> Mailer | None:
+def mailer_of(config: Config) -> Mailer | None:
+    """What sends mail as the configuration says, if it says so."""
     mail = config.mail
     if not mail.host:
         return None

@@ -104,6 +104,18 @@ class Mailer:
         message = self._compose(to, subject, text)
         await _on_a_thread(lambda: self._transmit(message))
 
+    async def check(self) -> None:
+        """Go as far as for a message and send none: connect, sign in, name the sender. MailError says what is wrong."""
+
+        def ask(connection: smtplib.SMTP) -> None:
+            connection.ehlo_or_helo_if_needed()
+            code, said = connection.mail(self._sender.addr_spec)
+            if code != 250:
+                raise smtplib.SMTPSenderRefused(code, said, self._sender.addr_spec)
+            connection.rset()
+
+        await _on_a_thread(lambda: self._converse(ask))
+
     async def close(self, patience: float = 5.0) -> None:
         """Try what waits once more, for at most `patience` seconds; then let go of the rest and say how much it was."""
         self._closing = True
@@ -165,6 +177,9 @@ class Mailer:
         self._waiting.put_nowait(letter)
 
     def _transmit(self, message: EmailMessage) -> None:
+        self._converse(lambda connection: connection.send_message(message))
+
+    def _converse(self, say: Callable[[smtplib.SMTP], object]) -> None:
         """One conversation with the mail server, on a thread."""
         place = f"{self._host}:{self._port}"
         try:
@@ -174,7 +189,7 @@ class Mailer:
                     connection.starttls(context=self._tls())
                 if self._username:
                     self._sign_in(connection)
-                connection.send_message(message)
+                say(connection)
                 with contextlib.suppress(OSError, smtplib.SMTPException):  # it has the message: what follows is manners
                     connection.quit()
             finally:
@@ -186,6 +201,8 @@ class Mailer:
             raise _refused("refuses the recipient", *next(iter(error.recipients.values()))) from error
         except smtplib.SMTPAuthenticationError as error:
             raise _refused("refuses the user name and password", error.smtp_code, error.smtp_error) from error
+        except smtplib.SMTPSenderRefused as error:
+            raise _refused("refuses the sender", error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPResponseException as error:
             raise _refused("refuses the message", error.smtp_code, error.smtp_error) from error
         except ssl.SSLCertVerificationError as error:

@@ -242,6 +242,36 @@ async def test_deliver_says_what_is_wrong() -> None:
         await one.deliver("ann@example.org", "s", "t")
 
 
+async def test_checking_goes_as_far_as_a_message(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    inbox = Strict()
+    async with serving(inbox) as port:
+        await mailer(port).check()
+        inbox.takes = False
+        with pytest.raises(MailError, match=r"refuses the sender: 550 5\.7\.1 not yours"):
+            await mailer(port).check()
+        with pytest.raises(MailError, match="refuses the sender"):
+            await mailer(port).deliver("ada@example.org", "Hello", TEXT)
+    async with serving(Inbox(), tls=tls[0]) as port:
+        await mailer(port, security="tls", trust=tls[1]).check()
+        with pytest.raises(MailError, match="is not trusted"):
+            await mailer(port, security="tls").check()
+    with pytest.raises(MailError, match="cannot be used"):
+        await mailer(port).check()
+    assert inbox.envelopes == []
+
+
+class Strict(Inbox):
+    """A mail server that does not take mail from everybody."""
+
+    takes = True
+
+    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
+        if not self.takes:
+            return "550 5.7.1 not yours"
+        envelope.mail_from = address
+        return "250 ok"
+
+
 async def test_greylisted_mail_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mdserver.mail")
     inbox = Inbox("451 4.7.1 ann@example.org: greylisted", "hang up")

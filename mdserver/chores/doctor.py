@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import smtplib
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -235,24 +234,17 @@ async def _jobs(house: House, fix: bool) -> Finding:
 
 
 async def _mail(house: House, fix: bool) -> Finding:
-    mail = house.config.mail
-    if not mail.host:
+    from mdserver.app import mailer_of
+    from mdserver.mail import MailError
+
+    mailer, mail = mailer_of(house.config), house.config.mail
+    if mailer is None:
         return Finding(name="mail", state="skipped", detail="No mail server is configured.")
-
-    def greet() -> str:
-        make = smtplib.SMTP_SSL if mail.security == "tls" else smtplib.SMTP
-        with make(mail.host, mail.port, timeout=PATIENCE) as connection:
-            if mail.security == "starttls":
-                connection.starttls()
-            if mail.username:
-                connection.login(mail.username, mail.password.reveal())
-            return str(connection.noop()[0])
-
     try:
-        await asyncio.to_thread(greet)
-    except (OSError, smtplib.SMTPException) as error:
-        return Finding(name="mail", state="failed", detail=f"{mail.host}:{mail.port} cannot be used: {error}")
-    return Finding(name="mail", state="ok", detail=f"{mail.host}:{mail.port} takes mail.")
+        await mailer.check()
+    except MailError as error:
+        return Finding(name="mail", state="failed", detail=str(error))
+    return Finding(name="mail", state="ok", detail=f"{mail.host}:{mail.port} takes mail from {mail.sender}.")
 
 
 async def _public(house: House, fix: bool) -> Finding:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
 
 from mdserver import clock
 from mdserver.chores.doctor import CHECKS
@@ -144,6 +145,39 @@ def test_mail_that_nobody_takes(home: Home) -> None:
             "MDSERVER_MAIL__SENDER": "notes@example.org",
         }
         assert "cannot be used" in checked(home, "mail", status=1)["detail"]
+
+
+class Strict:
+    """A mail server that does not take mail from everybody."""
+
+    takes = True
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if not self.takes:
+            return "550 5.7.1 not yours"
+        envelope.mail_from = address
+        return "250 ok"
+
+
+def test_mail_that_is_taken_and_refused(home: Home) -> None:
+    strict = Strict()
+    with contextlib.closing(taken_port()) as free:
+        port = free.getsockname()[1]
+    controller = Controller(strict, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        home.environment |= {
+            "MDSERVER_MAIL__HOST": "127.0.0.1",
+            "MDSERVER_MAIL__PORT": str(port),
+            "MDSERVER_MAIL__SECURITY": "none",
+            "MDSERVER_MAIL__SENDER": "Notes <notes@example.org>",
+        }
+        assert checked(home, "mail")["detail"] == f"127.0.0.1:{port} takes mail from Notes <notes@example.org>."
+        strict.takes = False
+        said = "The mail server refuses the sender: 550 5.7.1 not yours"
+        assert checked(home, "mail", status=1)["detail"] == said
+    finally:
+        controller.stop()
 
 
 def test_the_public_url(home: Home) -> None:
