@@ -32,7 +32,9 @@ OPERATOR = Actor(user_id="", device=DEVICE)
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What a chore may use. `url` is where people reach the server; `has_accounts` is told of the first account."""
+    """What a chore may use. `url` is where people reach the server, `run` the run of it that does the chore (`/version`
+    names it; empty where no server runs), and `has_accounts` is told of the first account.
+    """
 
     config: Config
     database: Database
@@ -40,6 +42,7 @@ class House:
     passwords: Passwords
     timetable: Timetable
     url: str
+    run: str = ""
     has_accounts: Callable[[], None] = lambda: None
 
 

@@ -6,11 +6,10 @@ import asyncio
 import os
 import shutil
 import stat
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -21,13 +20,18 @@ from mdserver.model import search
 from mdserver.store.blobs_local import LocalBlobs
 from mdserver.store.datadir import DataDirectory
 from mdserver.store.db import Reader
+from mdserver.web.health import Program
 
 from .chore import House, chore
 from .jobs import Nothing
 
+if TYPE_CHECKING:
+    import aiohttp
+
 State = Literal["ok", "warning", "failed", "skipped"]
 PATIENCE = 10.0
 LEAST_FREE = 256 << 20
+_LONGEST_VERSION = 64 << 10
 DRIFT = 2 * clock.MINUTE
 """How far two clocks may be apart (ms)."""
 
@@ -248,38 +252,89 @@ async def _mail(house: House, fix: bool) -> Finding:
 
 
 async def _public(house: House, fix: bool) -> Finding:
-    """Through the proxy, as a stranger would: is it this server, on time, with the ETags that it gives?"""
+    """Through the proxy, as a stranger would: is it this very server, on time, with the ETags that it gives?"""
     public = house.config.server.public_url
     if not public:
         return Finding(name="public-url", state="skipped", detail="server.public_url is not set.")
     import aiohttp
 
-    told: list[str] = []
     try:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE)
-        async with aiohttp.ClientSession(timeout=timeout) as client:
-            began = time.time()
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as client:
             async with client.get(f"{public}/version", allow_redirects=False) as answer:
-                said = await answer.text()
-                if answer.status != 200 or '"mdserver"' not in said:
-                    detail = f"{public}/version answers {answer.status}, and not as mdserver does."
-                    return Finding(name="public-url", state="failed", detail=detail)
-                if "Date" in answer.headers:
-                    there = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-                    if abs(there - began) * 1000 > DRIFT:
-                        told.append("The proxy's clock is minutes away from this one.")
-            async with client.get(f"{public}/api/v1/openapi.json") as answer:
-                tag = answer.headers.get("ETag", "")
-            if tag:
-                async with client.get(f"{public}/api/v1/openapi.json", headers={"If-None-Match": tag}) as answer:
-                    if answer.status != 304:
-                        told.append("The proxy changes ETags beyond what is understood: clients will load all anew.")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        detail = f"{public} cannot be reached from here: {str(error) or type(error).__name__}"
+                run = _run_of(await answer.content.read(_LONGEST_VERSION))
+                date, wrong = answer.headers.get("Date", ""), _no_mdserver(public, answer.status, run)
+            if not house.run:
+                return _while_stopped(public, run)
+            if wrong or run != house.run:
+                wrong = wrong or f"Another mdserver answers at {public}, not this one: see where the proxy leads to."
+                return Finding(name="public-url", state="failed", detail=wrong)
+            told = [*_late(date), *[one async for one in _etags(client, public)]]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        if not house.run:
+            return _while_stopped(public, None)
+        detail = f"{public} cannot be reached from here: {_why(error)}."
         return Finding(name="public-url", state="failed", detail=detail)
     if told:
         return Finding(name="public-url", state="warning", detail=f"{public} answers, but:", told=told)
-    return Finding(name="public-url", state="ok", detail=f"{public} answers.")
+    return Finding(name="public-url", state="ok", detail=f"{public} leads to this server.")
+
+
+def _no_mdserver(public: str, status: int, run: str | None) -> str:
+    """The sentence for what answers and is no mdserver; empty when it is one."""
+    if status == 200 and run is not None:
+        return ""
+    return f"{public}/version answers {status}, and not as mdserver does."
+
+
+def _while_stopped(public: str, run: str | None) -> Finding:
+    """What can be said while no server runs on the data directory."""
+    if run is not None:
+        detail = f"The server does not run, but another mdserver answers at {public}."
+        return Finding(name="public-url", state="failed", detail=detail)
+    detail = f"The server does not run: start it to see whether {public} leads to it."
+    return Finding(name="public-url", state="skipped", detail=detail)
+
+
+def _run_of(body: bytes) -> str | None:
+    """Which run of mdserver answered `/version` so; None when it was none."""
+    try:
+        found = msgspec.json.decode(body, type=Program)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found.run if found.name == "mdserver" else None
+
+
+def _late(date: str) -> Iterator[str]:
+    try:
+        there = parsedate_to_datetime(date).timestamp() * 1000
+    except ValueError:
+        return
+    if abs(there - clock.now()) > DRIFT:
+        yield "The proxy's clock is minutes away from this one."
+
+
+async def _etags(client: aiohttp.ClientSession, public: str) -> AsyncIterator[str]:
+    place = f"{public}/api/v1/openapi.json"
+    async with client.get(place) as answer:
+        tag = answer.headers.get("ETag")
+    if tag is None:
+        yield "The proxy removes ETags: clients cannot save, and load all anew."
+        return
+    async with client.get(place, headers={"If-None-Match": tag}) as answer:
+        if answer.status != 304:
+            yield "The proxy changes ETags beyond what is understood: clients will load all anew."
+
+
+def _why(error: Exception) -> str:
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(getattr(error.certificate_error, "verify_message", error.certificate_error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, TimeoutError):
+        return f"no answer within {PATIENCE:g} s"
+    return str(error) or type(error).__name__
 
 
 CHECKS = {

@@ -238,7 +238,7 @@ def _house(config: Config, app: web.Application, url: str) -> House:
     """What chores use while the server runs: its own parts."""
     from mdserver.app import TIMETABLE
     from mdserver.chores.chore import House
-    from mdserver.web import accounts, api, documents
+    from mdserver.web import accounts, api, documents, edge
     from mdserver.web.setup import SETUP
 
     return House(
@@ -248,6 +248,7 @@ def _house(config: Config, app: web.Application, url: str) -> House:
         passwords=app[accounts.PASSWORDS],
         timetable=app[TIMETABLE],
         url=url,
+        run=edge.RUN,
         has_accounts=app[SETUP].end,
     )
 

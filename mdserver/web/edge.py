@@ -31,8 +31,10 @@ TRAFFIC: web.AppKey[Traffic] = web.AppKey("traffic")
 EXPOSED = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-MDServer, X-Request-Id"
 UNCACHED = "private, no-cache"
+RUN = secrets.token_hex(5)
+"""This run of the program: request ids begin with it, and `/version` names it."""
+
 _ids = itertools.count(1)
-_run = secrets.token_hex(5)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{6,64}")
 
 Handler = Callable[[web.Request], Awaitable[Answer | web.StreamResponse]]
@@ -79,7 +81,7 @@ class Boundary:
 
     def enter(self, request: web.Request) -> str:
         """Give a request its id: the one that a trusted proxy names, or a new one."""
-        request_id = f"{_run}-{next(_ids):x}"
+        request_id = f"{RUN}-{next(_ids):x}"
         if self._proxies:
             given = request.headers.get("X-Request-Id")
             if given is not None and _REQUEST_ID.fullmatch(given) and from_proxy(request):

@@ -17,7 +17,7 @@ from mdserver.errors import Busy
 from mdserver.store.db import Reader
 
 from .api import DB, OPEN, Routes
-from .edge import STOPPING
+from .edge import RUN, STOPPING
 
 DATA: web.AppKey[Path] = web.AppKey("data", Path)
 """The data directory, where there is one to look after."""
@@ -49,8 +49,11 @@ class Ready(msgspec.Struct):
 
 
 class Program(msgspec.Struct):
+    """`run` is another one after each start: by it one can tell whether an address leads to this very server."""
+
     name: str
     version: str
+    run: str
 
 
 @routes.get("/healthz", policy=OPEN, rate="none")
@@ -78,7 +81,7 @@ async def readyz(request: web.Request) -> Ready:
 @routes.get("/version", policy=OPEN, rate="none")
 async def version(request: web.Request) -> Program:
     """Which program this is."""
-    return Program("mdserver", __version__)
+    return Program("mdserver", __version__, RUN)
 
 
 async def _database(app: web.Application) -> str:

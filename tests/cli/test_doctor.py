@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +186,84 @@ def test_mail_that_is_taken_and_refused(home: Home) -> None:
 def test_the_public_url(home: Home) -> None:
     with contextlib.closing(taken_port()) as silent:
         port = silent.getsockname()[1]
-    home.environment["MDSERVER_SERVER__PUBLIC_URL"] = f"http://127.0.0.1:{port}"
-    assert "cannot be reached" in checked(home, "public-url", status=1)["detail"]
+    home.environment["MDSERVER_SERVER__PUBLIC_URL"] = url = f"http://127.0.0.1:{port}"
+    found = checked(home, "public-url")
+    assert (found["state"], found["detail"]) == (
+        "skipped",
+        f"The server does not run: start it to see whether {url} leads to it.",
+    )
     with home.serving("--listen", f"127.0.0.1:{port}"):
-        assert checked(home, "public-url")["state"] == "ok"
+        assert checked(home, "public-url")["detail"] == f"{url} leads to this server."
+    with home.serving():
+        said = checked(home, "public-url", status=1)["detail"]
+        assert said == f"{url} cannot be reached from here: Connect call failed ('127.0.0.1', {port})."
+
+
+def test_a_public_url_that_leads_to_another_server(home: Home, tmp_path: Path) -> None:
+    with Home(tmp_path / "other").serving() as other:
+        home.environment["MDSERVER_SERVER__PUBLIC_URL"] = other.url
+        said = f"The server does not run, but another mdserver answers at {other.url}."
+        assert checked(home, "public-url", status=1)["detail"] == said
+        with home.serving():
+            said = f"Another mdserver answers at {other.url}, not this one: see where the proxy leads to."
+            assert checked(home, "public-url", status=1)["detail"] == said
+
+
+class Proxy(ThreadingHTTPServer):
+    """A proxy that passes requests on to the port `to`, but for the header fields that it changes."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.to = 0
+        self.changed: dict[str, str] = {}
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Passing(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_GET(self) -> None:
+        if not self.server.to:
+            self.send_error(502)
+            return
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.server.to)) as behind:
+            behind.request("GET", self.path, headers=dict(self.headers))
+            answer = behind.getresponse()
+            body = answer.read()
+        self.send_response_only(answer.status)
+        for name, value in (dict(answer.getheaders()) | self.server.changed).items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_what_a_proxy_does(home: Home) -> None:
+    with Proxy() as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        try:
+            home.environment["MDSERVER_SERVER__PUBLIC_URL"] = proxy.url
+            assert checked(home, "public-url")["state"] == "skipped"
+            with contextlib.closing(taken_port()) as free:
+                port = free.getsockname()[1]
+            with home.serving("--listen", f"127.0.0.1:{port}"):
+                said = f"{proxy.url}/version answers 502, and not as mdserver does."
+                assert checked(home, "public-url", status=1)["detail"] == said
+                proxy.to = port
+                assert checked(home, "public-url")["state"] == "ok"
+                for changed, told in (
+                    ({"ETag": ""}, ["The proxy removes ETags: clients cannot save, and load all anew."]),
+                    (
+                        {"ETag": '"x-gzip"'},
+                        ["The proxy changes ETags beyond what is understood: clients will load all anew."],
+                    ),
+                    ({"Date": "Sat, 31 Jan 2026 12:00:00 GMT"}, ["The proxy's clock is minutes away from this one."]),
+                    ({"Date": "no date"}, []),
+                ):
+                    proxy.changed = changed
+                    assert checked(home, "public-url")["told"] == told
+        finally:
+            proxy.shutdown()

@@ -32,7 +32,7 @@ async def test_a_healthy_server(aiohttp_client: AiohttpClient, database: Databas
     for path, expected in {
         "/healthz": {"status": "ok"},
         "/readyz": {"status": "ready", "checks": {"database": "ok", "disk": "ok", "process": "ok"}},
-        "/version": {"name": "mdserver", "version": __version__},
+        "/version": {"name": "mdserver", "version": __version__, "run": edge.RUN},
     }.items():
         response = await client.get(path)
         assert (response.status, await response.json()) == (200, expected)
