@@ -211,10 +211,15 @@ def _from_credentials(environment: Mapping[str, str]) -> Iterator[_Given | Mista
     except OSError as error:
         yield Mistake(source="CREDENTIALS_DIRECTORY", message=f"cannot be read: {error.strerror}")
         return
-    for name, (key, _) in _keys().items():
-        if directory and key.secret and f"mdserver.{name}" in names:
-            path = os.path.join(directory, f"mdserver.{name}")
-            yield _Given(key=name, value=path, layer="credentials", source=path, is_path=True)
+    secrets = {f"mdserver.{name}": name for name, (key, _) in _keys().items() if key.secret}
+    for name in sorted(names):
+        path = os.path.join(directory or "", name)
+        if name in secrets:
+            yield _Given(key=secrets[name], value=path, layer="credentials", source=path, is_path=True)
+        elif name.removeprefix("mdserver.") in _keys():
+            yield Mistake(source=path, message="is the name of a key that is no secret; write it into the file")
+        elif re.fullmatch(r"mdserver\.[^.]+\.[^.]+", name):  # any other is somebody else's
+            yield Mistake(source=path, message="names no key" + _close(name, secrets))
 
 
 def _from_file(path: Path | None) -> Iterator[_Given | Mistake]:
@@ -317,7 +322,7 @@ def _secret_in(path: object) -> str:
         raise ValueError(f"the file with the secret cannot be read: {error.strerror}") from None
     except ValueError:  # not UTF-8, or NUL in the path
         text = ""
-    if not text:
+    if not text or "\n" in text or "\r" in text:
         raise ValueError("the file with the secret must hold it as one line of UTF-8")
     return text
 

@@ -441,6 +441,29 @@ def test_secret_files_that_are_none(path: str) -> None:
     assert mistake.startswith("MDSERVER_DATABASE__URL_FILE: database.url: ")
 
 
+def test_credentials_that_are_none(tmp_path: Path) -> None:
+    """Each is told with the file that it came from, and never with what stands in it."""
+    where = tmp_path / "credentials"
+    where.mkdir()
+    (where / "mdserver.database.url").symlink_to(tmp_path / "nowhere")
+    (where / "mdserver.mail.password").mkdir()
+    (where / "mdserver.mail.pasword").write_text(SESAME)
+    (where / "mdserver.mail.host").write_text(SESAME)
+    (where / "another.mail.password").write_text("not for us")
+    for content in ("", "\n", "\r\n", f"{SESAME}\n{SESAME}\n", f"{SESAME}\r{SESAME}", "x" * 70_000):
+        (where / "mdserver.metrics.token").write_text(content, newline="")
+        said = mistakes(None, {"CREDENTIALS_DIRECTORY": str(where)})
+        unread = "the file with the secret cannot be read"
+        assert [one.removeprefix(f"{where}/mdserver.") for one in said] == [
+            f"database.url: database.url: {unread}: No such file or directory",
+            "mail.host: is the name of a key that is no secret; write it into the file",
+            f"mail.password: mail.password: {unread}: Is a directory",
+            "mail.pasword: names no key; did you mean mdserver.mail.password?",
+            "metrics.token: metrics.token: the file with the secret must hold it as one line of UTF-8",
+        ]
+        assert SESAME not in str(said)
+
+
 def test_a_missing_credentials_directory_is_a_mistake() -> None:
     assert mistakes(None, {"CREDENTIALS_DIRECTORY": "/nowhere"}) == [
         "CREDENTIALS_DIRECTORY: cannot be read: No such file or directory"

@@ -175,6 +175,22 @@ def test_check_config(home: Home, tmp_path: Path) -> None:
     assert [one["key"] for one in json.loads(result.stdout)["mistakes"]] == ["server.listen", "server.colour"]
 
 
+def test_credentials_that_cannot_be_used(home: Home, tmp_path: Path) -> None:
+    """The server does not start with them, and says what check-config says."""
+    credential = tmp_path / "mdserver.metrics.token"
+    home.environment["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+    for content in ("", "two\nlines"):
+        credential.write_text(content)
+        wrong = f"{credential}: metrics.token: the file with the secret must hold it as one line of UTF-8\n"
+        checked, served = home.program("check-config"), home.program("serve", "--listen", "127.0.0.1:0")
+        assert (checked.returncode, checked.stdout, checked.stderr) == (1, "", wrong)
+        assert (served.returncode, served.stdout) == (1, "")
+        assert served.stderr == f"Error: the configuration has 1 mistake:\n{wrong}"
+    credential.rename(tmp_path / "mdserver.metrics.tokens")
+    assert "names no key; did you mean mdserver.metrics.token?" in home.fails("serve", "--listen", "127.0.0.1:0")
+    assert not home.data.exists()
+
+
 def test_options_stand_before_and_after_the_command(home: Home, tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     home.ok("--data", str(before), "init")
