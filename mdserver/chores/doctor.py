@@ -109,7 +109,7 @@ async def _contents(house: House, fix: bool) -> Finding:
     missing = [one async for one in _lacking(house)]
     told, count = [*report.told, *missing], report.mismatches + len(missing)
     if count:
-        detail = f"{count} things are not as they should be: restore a backup, or ask for help before you change more."
+        detail = f"Mismatches: {count:,}. Restore a backup, or ask for help before you change more."
         return Finding(name="contents", state="failed", detail=detail, told=told)
     return Finding(
         name="contents",
@@ -132,7 +132,7 @@ async def _lacking(house: House) -> AsyncIterator[str]:
 
 async def _index(house: House, fix: bool) -> Finding:
     try:
-        told = await house.database.write(search.verify)
+        told = await house.database.read(search.verify)
     except Problem:
         raise
     except Exception as error:  # FTS5 says that its structure is broken by an error of its own

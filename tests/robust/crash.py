@@ -165,9 +165,9 @@ async def inspect(path: Path) -> list[str]:
 
 async def everything(database: SQLite) -> list[str]:
     """What is wrong in a database and its search index, which is then brought up to date and judged again."""
-    found = await database.read(whole) + await database.write(verify)
+    found = await database.read(whole) + await database.read(verify)
     await bring_up(database)
-    return found + await database.write(verify)
+    return found + await database.read(verify)
 
 
 def whole(db: Reader) -> list[str]:

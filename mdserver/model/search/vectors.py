@@ -53,8 +53,9 @@ def size(db: Reader) -> int:
     return db.value(int, "SELECT count(*) FROM search_vectors") or 0
 
 
-def check(tx: Tx) -> None:
-    """PostgreSQL keeps its index equal to its table by itself."""
+def check(db: Reader) -> list[str]:
+    """Nothing: PostgreSQL keeps its index equal to its table by itself."""
+    return []
 
 
 def matches(db: Reader, question: Question, only: Filter | None) -> list[tuple[int, float]]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from mdserver.store.db import Tx
+from mdserver.store.db import Reader
 
 from . import engines
 
 
-def verify(tx: Tx) -> list[str]:
-    """What is wrong with the index, in sentences; empty when nothing is. Changes nothing.
+def verify(db: Reader) -> list[str]:
+    """What is wrong with the index, in sentences; empty when nothing is. `rebuild` mends all of it.
 
-    Raises the database's own error when the index's structure is broken. `rebuild` mends all of it.
+    May raise the database's own error when the index's structure is broken.
     """
-    index = engines.of(tx)
-    index.check(tx)
-    found = []
-    unknown = tx.value(
+    index = engines.of(db)
+    found = index.check(db)
+    unknown = db.value(
         int,
         "SELECT count(*) FROM documents d LEFT JOIN search_workspaces i ON i.workspace_id = d.workspace_id"
         " LEFT JOIN changes c ON c.workspace_id = d.workspace_id AND c.entity = 'document' AND c.entity_id = d.id"
@@ -23,12 +22,12 @@ def verify(tx: Tx) -> list[str]:
         " WHERE s.document_id = d.id AND s.title = d.title AND s.content_hash = d.content_hash)",
     )
     if unknown:
-        found.append(f"{unknown} documents are missing in the search index, or stand in it with an older text.")
-    entries = tx.value(
+        found.append(f"Documents that the search index lacks, or has with an older text: {unknown:,}.")
+    entries = db.value(
         int,
         "SELECT (SELECT count(*) FROM search_documents s WHERE s.content_hash <> '' AND NOT EXISTS"
         " (SELECT 1 FROM search_parts p WHERE p.owner = s.n)) + (SELECT count(*) FROM search_parts)",
     )
-    if entries != (there := index.size(tx)):
+    if entries != (there := index.size(db)):
         found.append(f"The search index has {there} entries where {entries} are noted.")
     return found
