@@ -56,9 +56,15 @@ class Scheduled:
         return made
 
     async def run(self) -> Made:
-        """Make one, then remove those that are not kept."""
+        """Make one, then remove those that are not kept. One that cannot be removed makes no failure of the new one,
+        or it would be made again and again until the disk is full.
+        """
         made = await self._made()
         self.made_at = clock.parse(made.created_at)
+        try:
+            await asyncio.to_thread(prune, self.folder, self.keep)
+        except OSError as error:
+            log.error("old backups in %s cannot be removed: %s", self.folder, error.strerror or error)
         if made.missing:
             log.error("the scheduled backup lacks %d files, the first: %s", len(made.missing), made.missing[0])
         log.info("the scheduled backup %s has %d bytes", made.path, made.size)
@@ -85,9 +91,7 @@ class Scheduled:
         target = await asyncio.to_thread(self._prepared)
         if self.note is not None:
             await self.note(target)
-        made = await make(self.taking, target, blobs=self.blobs, pace=PACE)
-        await asyncio.to_thread(prune, self.folder, self.keep)
-        return made
+        return await make(self.taking, target, blobs=self.blobs, pace=PACE)
 
     def _prepared(self) -> Path:
         try:

@@ -174,6 +174,18 @@ async def test_after_a_failure_the_old_ones_stay(database: Database, tmp_path: P
     assert len(made_in(folder)) == 1
 
 
+async def test_an_old_one_that_cannot_be_removed(
+    database: Database, tmp_path: Path, frozen: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new one is there all the same, and must not be made again as if it had failed."""
+    mine = scheduled(database, tmp_path, keep=1)
+    (tmp_path / "mdserver-scheduled-20200101T000000Z.tar").mkdir()
+    made = await mine.run()
+    assert Path(made.path) in made_in(tmp_path).values()
+    assert mine.state(None) == "made at 2026-01-31T12:00:00.000Z"
+    assert f"old backups in {tmp_path} cannot be removed: " in caplog.text
+
+
 async def test_it_ends_when_it_is_told_to(tmp_path: Path) -> None:
     """In the midst of a piece, without leaving anything."""
     async with engines.fresh("sqlite") as database:
