@@ -122,7 +122,7 @@ async def _lacking(house: House) -> AsyncIterator[str]:
     """Files that a row names and the blob store has not."""
     from mdserver.backup.contents import ALL
 
-    blobs = LocalBlobs(DataDirectory(house.config.server.data).path / "blobs")
+    blobs = LocalBlobs(DataDirectory(house.config.server.data).blobs)
     for table, column in ALL.blobs:
         sql = f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608 (our own names)
         for name in await house.database.read(lambda db, sql=sql: db.column(str, sql)):  # type: ignore[misc]

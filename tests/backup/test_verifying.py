@@ -8,6 +8,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from mdserver.crdt.text import first_update
 from mdserver.model import search
 from mdserver.store.blobs_local import LocalBlobs
 from mdserver.store.datadir import DataDirectory
+from mdserver.store.db import Database
 from tests import engines
 
 from .damage import changed
-from .worlds import backed_up, filled
+from .worlds import EXTENDED, FILES, backed_up, filled
 
 Rows = list[list[Any]]
 
@@ -180,3 +182,14 @@ async def test_an_index_that_changed_meanwhile_is_not_damaged() -> None:
                 lambda tx: tx.run("UPDATE search_documents SET content_hash = '' WHERE content_hash <> ''")
             )
             await database.write(lambda tx: tx.run("UPDATE search_workspaces SET seq = 0"))
+
+
+async def test_files_are_judged_where_there_are_some_to_judge(database: Database) -> None:
+    """A server's own are looked for by who knows where they are: none of them came with a backup."""
+    await engines.create(database, FILES)
+    await database.write(lambda tx: tx.run("INSERT INTO files (sha256) VALUES ($1)", "ab" * 32))
+    judged = partial(verify, contents=EXTENDED)
+    assert (await database.read(judged)).told == []
+    (told,) = (await database.read(partial(judged, blobs=()))).told
+    assert told == f"files: the file {'ab' * 32} is not there"
+    assert (await database.read(partial(judged, blobs=["ab" * 32]))).told == []
