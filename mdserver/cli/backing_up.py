@@ -51,7 +51,7 @@ def command(settings: Settings, target: Path, yes: bool) -> None:
         target = dated(target, PREFIX, clock.now())
     directory = DataDirectory(config.server.data)
     _judge(target, directory)
-    with settings.reaching() as run:
+    with settings.reaching(there=True) as run:
         opened = run(backups.backup_open, BackupOpen(target=str(target.absolute())))
         made = asyncio.run(_made(config, directory, target, opened, replace=yes))
     documents, rows, files = (

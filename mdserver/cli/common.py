@@ -39,11 +39,19 @@ class Settings:
         return load(self.config, environment=os.environ, overrides=given)
 
     @contextmanager
-    def reaching(self) -> Iterator[Run]:
-        """A way to have chores done, by the running server or in this process."""
-        from mdserver.chores.reach import reaching
+    def reaching(self, *, there: bool = False) -> Iterator[Run]:
+        """A way to have chores done, by the running server or in this process.
 
-        with reaching(self.load()) as run:
+        With `there`, only where a server keeps data already: elsewhere a new place would be made, where all is well.
+        """
+        from mdserver.chores.reach import reaching
+        from mdserver.store.datadir import DataDirectory
+
+        config = self.load()
+        directory = DataDirectory(config.server.data)
+        if there and not (config.database.url or directory.database.exists() or directory.running()):
+            refuse(f"There is no data in {directory.path}: name the server's data directory with --data.")
+        with reaching(config) as run:
             yield run
 
 

@@ -25,7 +25,7 @@ def command(settings: Settings, listing: bool, names: tuple[str, ...], fix: bool
     as the world sees it through the proxy. Checks change nothing unless --fix is given. The status is 1 when something
     is wrong.
     """
-    with settings.reaching() as run:
+    with settings.reaching(there=True) as run:
         known = run(doctor.doctor_list, Nothing()).items
         if listing:
             show(settings, known, *table(("NAME", "WHAT"), [(one.name, one.what) for one in known]))

@@ -257,6 +257,14 @@ def test_places_where_no_backup_belongs(lite: Home, tmp_path: Path) -> None:
     )
 
 
+def test_nothing_is_not_backed_up(home: Home, tmp_path: Path) -> None:
+    """A backup from a directory that was meant to be another one would look fine, and be empty."""
+    for command in (("backup", str(tmp_path / "a.tar")), ("doctor",)):
+        said = home.fails(*command)
+        assert said == f"There is no data in {home.data}: name the server's data directory with --data."
+    assert listed(tmp_path) == []
+
+
 def test_a_pipe_is_not_waited_for(lite: Home, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for command in ("verify-backup", "restore"):

@@ -20,6 +20,13 @@ from mdserver.store.sqlite import connect
 from .homes import Home, taken_port
 
 
+@pytest.fixture
+def home(home: Home) -> Home:
+    """With a database."""
+    home.ok("init")
+    return home
+
+
 def checked(home: Home, name: str, *options: str, status: int = 0) -> dict[str, Any]:
     """What one check finds."""
     import json
