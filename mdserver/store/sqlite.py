@@ -61,6 +61,7 @@ _READ_ONLY, _INTERRUPTED, _FULL = 8, 9, 13
 _BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED: another program holds the file
 _IO_ERROR = 10
 _STORAGE = (8, _IO_ERROR, 14)  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN
+_DAMAGED = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
 
 
 def corrupts_wal(version: tuple[int, int, int] | None = None) -> bool:
@@ -486,7 +487,10 @@ class SQLite(Database):
         except BaseException as error:
             await self.close()
             if isinstance(error, sqlite3.Error):
-                raise Unusable(f"The database {path} cannot be opened: {error}") from error
+                hint = ""
+                if _code(error) in _DAMAGED:
+                    hint = ". “mdserver restore” puts a backup in its place and keeps this file aside"
+                raise Unusable(f"The database {path} cannot be opened: {error}{hint}.") from error
             raise
         # Its only purpose is to cut a glance off: returning non-zero aborts the running statement. It has to look at
         # the time, since SQLite counts the steps of a prepared statement over all its runs, short ones too.

@@ -226,7 +226,11 @@ def test_a_file_that_is_no_database(home: Home) -> None:
     done = home.program("serve", "--listen", "127.0.0.1:0")
     assert done.returncode == 1
     path = home.data / "mdserver.sqlite3"
-    assert f"Error: The database {path} cannot be opened: file is not a database" in done.stderr.splitlines()
+    said = (
+        f"Error: The database {path} cannot be opened: file is not a database. “mdserver restore” puts a backup in its"
+        " place and keeps this file aside."
+    )
+    assert said in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
     assert (home.data / "mdserver.sqlite3").read_bytes().startswith(b"this is not a database")
 
