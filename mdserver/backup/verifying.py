@@ -7,7 +7,6 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ from mdserver.model import log
 from mdserver.store.db import Reader
 
 from .contents import ALL, Contents
+from .format import LONGEST, PIECE
 
 Tick = Callable[[int], object]
 
@@ -145,8 +145,8 @@ def _texts(db: Reader, report: Report) -> Iterator[str]:
             for encoding, data in db.rows(
                 "SELECT encoding, data FROM texts WHERE document_id = $1 AND hash = $2", document, hashed
             ):
-                text = _unpacked(encoding, data)
-                if text is None or hashlib.sha256(text).hexdigest() != hashed:
+                found = _measured(encoding, bytes(data))
+                if found is None or found[1] != hashed:
                     yield f"document {document}: a text of its history is not the one that its hash tells of"
                 elif db.value(
                     int,
@@ -154,17 +154,28 @@ def _texts(db: Reader, report: Report) -> Iterator[str]:
                     " WHERE document_id = $1 AND content_hash = $2 AND size <> $3",
                     document,
                     hashed,
-                    len(text),
+                    found[0],
                 ):
                     yield f"document {document}: a version tells of another size than its text has"
         report.texts += len(page)
 
 
-def _unpacked(encoding: str, data: Any) -> bytes | None:
+def _measured(encoding: str, data: bytes) -> tuple[int, str] | None:
+    """Size and SHA-256 of a stored text, unpacked piece by piece; None when it is none, or larger than any can be."""
+    if encoding != "zlib":
+        return len(data), hashlib.sha256(data).hexdigest()
+    unpacking, digest, size, rest = zlib.decompressobj(), hashlib.sha256(), 0, data
     try:
-        return zlib.decompress(data) if encoding == "zlib" else bytes(data)
+        while not unpacking.eof:
+            piece = unpacking.decompress(rest, PIECE)
+            rest = unpacking.unconsumed_tail
+            size += len(piece)
+            if not piece or size > LONGEST:
+                break
+            digest.update(piece)
     except zlib.error:
         return None
+    return (size, digest.hexdigest()) if unpacking.eof else None
 
 
 def _versions(db: Reader, report: Report) -> Iterator[str]:

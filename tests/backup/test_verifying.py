@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -193,3 +194,21 @@ async def test_files_are_judged_where_there_are_some_to_judge(database: Database
     (told,) = (await database.read(partial(judged, blobs=()))).told
     assert told == f"files: the file {'ab' * 32} is not there"
     assert (await database.read(partial(judged, blobs=["ab" * 32]))).told == []
+
+
+async def test_a_text_that_unpacks_to_more_than_memory_holds() -> None:
+    packing = zlib.compressobj()
+    bomb = b"".join([packing.compress(bytes(1 << 20)) for _ in range(200)]) + packing.flush()
+    async with engines.fresh("sqlite") as database:
+        await filled(database)
+        assert (await database.read(verify)).told == []
+        one = "(document_id, hash) = (SELECT document_id, hash FROM texts LIMIT 1)"
+        await database.write(lambda tx: tx.run(f"UPDATE texts SET encoding = 'zlib', data = $1 WHERE {one}", bomb))
+        tracemalloc.start()
+        try:
+            report = await database.read(verify)
+            assert tracemalloc.get_traced_memory()[1] < 50 << 20
+        finally:
+            tracemalloc.stop()
+    (told,) = report.told
+    assert told.endswith(": a text of its history is not the one that its hash tells of")
