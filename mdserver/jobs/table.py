@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -169,7 +170,14 @@ async def _forget_audit(database: Database, kept: int, turn: Turn) -> str:
 async def _back_up(backups: Scheduled | None, turn: Turn) -> str:
     if backups is None:
         return "there is no schedule"
-    made = await backups.run()
+    making = asyncio.create_task(backups.run())
+    try:
+        while not (await asyncio.wait([making], timeout=1.0))[0]:
+            await turn.pause()
+    finally:  # when the server stops, and when another process has taken the job over
+        making.cancel()
+        await asyncio.wait([making])
+    made = making.result()
     lacking = f", but without {_counted(len(made.missing), 'file')} that the server has lost" if made.missing else ""
     return f"{made.path} with {made.size:,} bytes{lacking}"
 

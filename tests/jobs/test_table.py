@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mdserver import clock
+from mdserver.backup import schedule
+from mdserver.backup.schedule import Scheduled
 from mdserver.clock import DAY, HOUR, MINUTE
-from mdserver.config import Config, Retention
-from mdserver.errors import Conflict
+from mdserver.config import Config, Keep, Retention, Schedule
+from mdserver.errors import Busy, Conflict
 from mdserver.jobs import table
-from mdserver.jobs.timetable import Timetable
+from mdserver.jobs.timetable import PATIENCE, Timetable
 from mdserver.model import audit, codes, documents, idempotency, sessions, tokens, workspaces
 from mdserver.model.access import Principal
 from mdserver.model.audit import COMMAND_LINE
@@ -20,6 +26,7 @@ from mdserver.model.sessions import Lifetimes
 from mdserver.model.updates import Door
 from mdserver.store.db import Database, Reader, Tx
 from mdserver.store.sqlite import SQLite
+from tests.backup.worlds import filled, taking
 from tests.conftest import Clock
 from tests.model.invariants import broken
 from tests.model.test_updates import MOST, document, person, present
@@ -255,3 +262,26 @@ async def test_tidying_brings_the_log_into_the_file(database: Database) -> None:
     before = database.path.stat().st_mtime_ns
     assert await run(database, "tidy-database") == "all is in the file"
     assert database.path.stat().st_mtime_ns > before
+
+
+async def test_a_backup_ends_with_the_server(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, leaving nothing behind, and it is due again."""
+    monkeypatch.setattr(schedule, "PACE", 1e6)  # it rests for long after each piece
+    mine = Scheduled(taking(database), tmp_path, Schedule(seconds=3600), Keep(last=1))
+    timetable = Timetable(database, table.jobs(Config(), database, mine))
+    await filled(database)
+    running = asyncio.create_task(timetable.run("backup"))
+    async with asyncio.timeout(30):
+        while not [one for one in os.listdir(tmp_path) if one.endswith(".partial")]:  # noqa: ASYNC110 (of a thread)
+            await asyncio.sleep(0.01)
+    began = time.monotonic()
+    await timetable.close()
+    assert time.monotonic() - began < PATIENCE
+    with pytest.raises(Busy, match="was stopped before it was done"):
+        await running
+    assert os.listdir(tmp_path) == []
+    record = (await timetable.records())["backup"]
+    assert (record.failures, record.error, record.runner) == (0, None, None)
+    assert record.is_due(clock.now(), HOUR)
