@@ -222,7 +222,7 @@ async def _configuration(house: House, fix: bool) -> Finding:
     if house.config.backup.schedule is None:
         told.append("backup.schedule is off: nobody makes backups unless you do.")
     if told:
-        return Finding(name="configuration", state="warning", detail="It could be better.", told=told)
+        return Finding(name="configuration", state="warning", detail="What you may want to change:", told=told)
     return Finding(name="configuration", state="ok", detail="Nothing to say against it.")
 
 
