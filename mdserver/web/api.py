@@ -38,7 +38,10 @@ class Authenticate(Protocol):
     async def __call__(self, request: web.Request, is_open: bool, /) -> Principal | None:
         """The flag says whether the route is open to anonymous callers; SignedOut where it is not."""
 
-    def remembered(self, request: web.Request) -> Principal | None:
+    def digest(self, header: str) -> bytes | None:
+        """What `known` takes for an Authorization field; None when that holds no bearer token."""
+
+    def known(self, digest: bytes) -> Principal | None:
         """Who asks, where that is known without waiting for anything; else None."""
 
 

@@ -8,15 +8,14 @@ tried: nothing has happened then. Both ways run the same handlers.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from aiohttp import web
 
-from mdserver import ids
 from mdserver.errors import Problem
+from mdserver.model.access import Principal
 from mdserver.store.db import Moved
 
 from . import wire
@@ -29,7 +28,7 @@ log = logging.getLogger("mdserver.web")
 
 INLINE: web.AppKey[Inline] = web.AppKey("inline")
 
-_WITH_ID = re.compile(rf"(.*/)({ids.FORM})(/[a-z]+)?")
+_ID = 36  # characters of an id; whether it is one, the database tells
 
 Ask = Callable[..., Answer | web.StreamResponse]
 """Answers a request for a principal, given the ids in its path; raises for all that is not plain (running.asker)."""
@@ -48,9 +47,9 @@ class Inline:
 
     def __init__(self, app: web.Application, boundary: Boundary) -> None:
         self._app, self._boundary = app, boundary
-        self._remembered = app[AUTHENTICATE].remembered
+        self.digest, self.known = app[AUTHENTICATE].digest, app[AUTHENTICATE].known
         self._fixed: dict[str, Small] = {}
-        self._with_id: dict[tuple[str, str | None], Small] = {}
+        self._with_id: dict[str, Small] = {}
 
     def add(self, path: str, ask: Ask, route: web.AbstractRoute, tally: Tally) -> None:
         """Take a route in, if its path has no parameter, or an id before its last word or at its end."""
@@ -61,7 +60,7 @@ class Inline:
         if not rest:
             self._fixed[path] = Small(ask, match, tally)
         elif rest.startswith("id}") and "{" not in rest:
-            self._with_id[before, rest.removeprefix("id}") or None] = Small(ask, match, tally)
+            self._with_id[before + rest.removeprefix("id}")] = Small(ask, match, tally)
 
     def find(self, path: str) -> tuple[Small, tuple[str, ...]] | None:
         """What answers a GET of this path (with its query), and the ids in it; None if it is not one of those."""
@@ -69,19 +68,18 @@ class Inline:
         small = self._fixed.get(path)
         if small is not None:
             return small, ()
-        matched = _WITH_ID.fullmatch(path)
-        if matched is None:
-            return None
-        before, id, after = matched.groups()
-        small = self._with_id.get((before, after))
-        return None if small is None else (small, (id,))
+        before, slash, last = path.rpartition("/")
+        if len(last) == _ID:
+            small = self._with_id.get(before + slash)
+            id = last
+        else:
+            before, slash, id = before.rpartition("/")
+            small = self._with_id.get(f"{before}//{last}") if len(id) == _ID else None
+        return None if small is None or not id.isascii() else (small, (id,))
 
-    def answer(self, request: web.Request, small: Small, ids: tuple[str, ...]) -> bytes | None:
+    def answer(self, request: web.Request, principal: Principal, small: Small, ids: tuple[str, ...]) -> bytes | None:
         """The whole answer as it goes onto the connection; None to have it answered by the usual way."""
         started = time.perf_counter()
-        principal = self._remembered(request)
-        if principal is None:
-            return None
         request._match_info = small.match
         boundary = self._boundary
         try:

@@ -34,10 +34,13 @@ _data_received = web_protocol.RequestHandler.data_received
 
 
 class _Protocol(web_protocol.RequestHandler):
-    __slots__ = ("inline", "problems")
+    __slots__ = ("credential", "digest", "inline", "problems")
 
     inline: Inline
     problems: str
+    credential: str
+    """The last Authorization field on this connection, and the hash of its token, which takes time."""
+    digest: bytes | None
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
@@ -77,8 +80,14 @@ class _Protocol(web_protocol.RequestHandler):
         found = self.inline.find(message.path)
         if found is None:
             return False
+        header = message.headers.get("Authorization")
+        if header is not None and header != self.credential:
+            self.credential, self.digest = header, self.inline.digest(header)
+        principal = self.inline.known(self.digest) if header is not None and self.digest is not None else None
+        if principal is None:
+            return False
         request: Any = factory(message, payload, self, _NO_WRITER, self._task_handler)
-        data = self.inline.answer(request, *found)
+        data = self.inline.answer(request, principal, *found)
         if data is None:
             return False
         parser.message_consumed()
@@ -118,6 +127,7 @@ class _Server(web.Server):
     def __call__(self) -> web_protocol.RequestHandler:
         made = _Protocol(self, loop=self._loop, **self._kwargs)
         made.inline, made.problems = self.inline, self.problems
+        made.credential, made.digest = "", None
         return made
 
 

@@ -61,19 +61,23 @@ class Authenticator:
         """
         header = request.headers.get("Authorization")
         if header is not None:
-            return self.remembered(request) or await self._by_header(header, is_open)
+            digest = self.digest(header)
+            return (digest and self.known(digest)) or await self._by_header(header, is_open)
         cookies = request.headers.get("Cookie")
         if cookies is None:
             return None
         token = read_cookie(cookies, SECURE_COOKIE if is_https(request) else PLAIN_COOKIE)
         return await self._by_cookie(request, token, is_open) if token is not None else None
 
-    def remembered(self, request: web.Request) -> Principal | None:
-        """Who asks with a bearer token that is remembered, as nearly every request does."""
-        header = request.headers.get("Authorization", "")
+    def digest(self, header: str) -> bytes | None:
+        """The hash of a bearer token as nearly every request has one, for `known`."""
         if not header.startswith("Bearer mds_") or header.startswith(_COOKIE_HEADER):
             return None
-        known = self._known.get(sha256(header[7:].encode("utf-8", "surrogatepass")).digest())
+        return sha256(header[7:].encode("utf-8", "surrogatepass")).digest()
+
+    def known(self, digest: bytes) -> Principal | None:
+        """Who asks with this token, if it is remembered."""
+        known = self._known.get(digest)
         return known[1] if known is not None and known[0] > clock.now() else None
 
     async def principal(self, token: str) -> Principal | None:

@@ -21,7 +21,10 @@ class Nobody:
     async def __call__(self, request: web.Request, is_open: bool, /) -> Principal | None:
         return None
 
-    def remembered(self, request: web.Request) -> Principal | None:
+    def digest(self, header: str) -> bytes | None:
+        return None
+
+    def known(self, digest: bytes) -> Principal | None:
         return None
 
 
