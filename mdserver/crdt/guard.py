@@ -58,9 +58,9 @@ class Update(NamedTuple):
         seams = self.seams | {(run.client, known[run.client]) for run in self.runs if run.client in known}
         return not seams.isdisjoint(self.pairs) or not seams.isdisjoint(pairs)
 
-    def brings(self, known: dict[int, int]) -> bool:
-        """Whether it holds clocks beyond a state vector. Deletions are not told by one."""
-        return any(known.get(run.client, 0) < run.end for run in self.runs)
+    def brought(self, known: dict[int, int]) -> int:
+        """How many clocks it holds beyond a state vector. Deletions are not told by one."""
+        return sum(max(0, run.end - max(run.clock, known.get(run.client, 0))) for run in self.runs)
 
 
 def read_update(data: bytes) -> Update:
@@ -229,6 +229,8 @@ class _Reader(Reader):
         raw = self.take()
         if not raw:
             raise Unsound("a text is empty")
+        if b"\0" in raw:  # which PostgreSQL's texts cannot hold, nor any other door lets in
+            raise Unsound("a text holds NUL")
         if raw.isascii():
             return len(raw)
         try:

@@ -122,8 +122,9 @@ def test_what_an_update_brings_and_needs() -> None:
     assert found.needs == {1: 5, 3: 9}
     assert not found.fits({1: 5, 3: 8})
     assert found.fits({1: 5, 3: 9})
-    assert found.brings({1: 9, 2: 1})
-    assert not found.brings({1: 10, 2: 1})
+    assert found.brought({}) == 6
+    assert found.brought({1: 9, 2: 1}) == 1
+    assert found.brought({1: 10, 2: 1}) == 0
 
 
 def test_a_gap_has_to_be_known() -> None:
@@ -137,7 +138,7 @@ def test_deletions_have_to_be_known() -> None:
     found = read_update(update(deletes=deletes))
     assert found.deletes == [Run(9, 3, 2), Run(9, 10, 1)]
     assert found.needs == {9: 11}
-    assert not found.brings({})
+    assert found.brought({}) == 0
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,7 @@ BAD: dict[str, bytes] = {
     "a filler with flags": update((1, 0, [b"\x80\x01"])),
     "an empty text": update((1, 0, [text("")])),
     "a text that is not UTF-8": update((1, 0, [b"\x04" + ROOT + named(b"\xff")])),
+    "a text with NUL": update((1, 0, [text("a\0b")])),
     "half a surrogate pair": update((1, 0, [b"\x04" + ROOT + named(b"\xed\xa0\x80")])),
     "a text it does not hold": update((1, 0, [b"\x04" + ROOT + number(2**30)])),
     "a parent of a third kind": update((1, 0, [b"\x04\x02" + named("a")])),

@@ -1,0 +1,145 @@
+"""A document as its log has it, alive in memory: what comes from outside is judged, then taken in. No I/O.
+
+Nothing reaches pycrdt unread (`crdt/guard.py`). What it makes of an update all the same, other than refusing it, leaves
+its document in an unknown state: `Broken` says that this replica must be dropped and loaded anew from the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from pycrdt import Text
+
+from mdserver.crdt import guard
+from mdserver.crdt import text as crdt
+from mdserver.crdt.guard import Unsound, Update
+
+if TYPE_CHECKING:
+    from pycrdt import TransactionEvent
+
+    from mdserver.crdt.text import Scratch
+
+
+class Broken(Exception):
+    """pycrdt failed in a way that leaves the document unusable."""
+
+
+class Effect(Enum):
+    """What an update did."""
+
+    NEW = "new"
+    KNOWN = "known"
+    """Nothing: all of it was there."""
+
+    EARLY = "early"
+    """Nothing, since it builds on what is not there; its sender has to be asked for that."""
+
+
+class Taken(NamedTuple):
+    """The effect of an update, and for a new one the bytes that go into the log and to everybody else."""
+
+    effect: Effect
+    data: bytes = b""
+
+
+class Replica:
+    """One live document. Used by one thread at a time; loading takes time, so that is done on another."""
+
+    def __init__(self, doc: Scratch, known: dict[int, int], pairs: set[tuple[int, int]], *, most: int) -> None:
+        self.known = known
+        self._pairs = pairs
+        self._most = most
+        self._doc = doc
+        self._text = doc.get(crdt.NAME, type=Text)
+        self._made: list[bytes] = []
+        self._subscription = doc.observe(self._note)
+
+    @classmethod
+    def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int) -> Replica:
+        """From a log (see crdt.text.load); `most` is how many bytes its text may have. Unsound when it is no log."""
+        rows = list(updates)
+        known: dict[int, int] = {}
+        pairs: set[tuple[int, int]] = set()
+        for data in rows if snapshot is None else (snapshot, *rows):
+            _learn(guard.read_update(data), known, pairs)
+        return cls(crdt.load(snapshot, rows), known, pairs, most=most)
+
+    def close(self) -> None:
+        """Let go of the document."""
+        self._doc.unobserve(self._subscription)
+
+    def take(self, data: bytes, *, is_answer: bool = False) -> Taken:
+        """Take in what a client sent: an update made just now, or the answer to a `step1` (then most may be known).
+
+        Unsound when it is refused, and nothing has changed; Broken when the replica must be dropped.
+        """
+        found = guard.read_update(data)
+        if not found.fits(self.known):
+            return Taken(Effect.EARLY)
+        if found.cuts(self._pairs, self.known):
+            raise Unsound("it takes a surrogate pair apart")
+        grows = min(3 * found.brought(self.known), len(data))  # a code unit takes three bytes at most
+        if grows and len(self._text) + grows > self._most:
+            raise Unsound("the document would become too large")
+        made = self._apply(data)
+        _learn(found, self.known, self._pairs)
+        if not made:
+            return Taken(Effect.KNOWN)
+        return Taken(Effect.NEW, made if is_answer else data)
+
+    def follow(self, data: bytes) -> bool:
+        """Take in a row of the log that somebody else has written; whether it brought anything."""
+        made = self._apply(data)
+        _learn(guard.read_update(data), self.known, self._pairs)
+        return bool(made)
+
+    def missing(self, state: bytes) -> bytes:
+        """The update that brings a client with this state vector up to date. Unsound when it is none."""
+        guard.read_state(state)
+        try:
+            return self._doc.get_update(state)
+        except BaseException as error:
+            raise _meaning(error) from error
+
+    def state_vector(self) -> bytes:
+        """What this replica has, in Yjs's encoding."""
+        return self._doc.get_state()
+
+    def snapshot(self) -> bytes:
+        """The whole document as one update."""
+        return crdt.state(self._doc)
+
+    def text(self) -> str:
+        """The text as it stands."""
+        return str(self._text)
+
+    def _note(self, event: TransactionEvent) -> None:
+        self._made.append(event.update)
+
+    def _apply(self, data: bytes) -> bytes:
+        """Apply an update that was read; what it changed, as an update (empty when nothing)."""
+        self._made.clear()
+        try:
+            self._doc.apply_update(data)
+        except BaseException as error:
+            raise _meaning(error) from error
+        return b"" if not self._made or self._made[-1] == _NOTHING else self._made[-1]
+
+
+_NOTHING = b"\x00\x00"
+
+
+def _learn(found: Update, known: dict[int, int], pairs: set[tuple[int, int]]) -> None:
+    for run in found.runs:
+        if run.end > known.get(run.client, 0):
+            known[run.client] = run.end
+    pairs |= found.pairs
+
+
+def _meaning(error: BaseException) -> BaseException:
+    """A refusal is one (it was not decoded); all else means that the document cannot be trusted any more."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | MemoryError):
+        return error
+    return Unsound(f"pycrdt refused it: {error}") if type(error) is ValueError else Broken(str(error)[:200])

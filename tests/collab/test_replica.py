@@ -1,0 +1,198 @@
+"""The live document: what is taken in, what is refused, and that it stays what its log says."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycrdt import Doc, Text
+
+from mdserver.collab.replica import Broken, Effect, Replica
+from mdserver.crdt import text as crdt
+from mdserver.crdt.guard import read_state
+from mdserver.crdt.lib0 import Unsound, number
+from tests.crdt.test_guard import paragraph, text, update
+
+MOST = 10_000
+
+
+class Author:
+    """A client with a document of its own, whose edits are caught as it would send them."""
+
+    def __init__(self, client: int, state: bytes = b"") -> None:
+        self.doc: Doc[Any] = Doc(client_id=client)
+        if state:
+            self.doc.apply_update(state)
+        self.content = self.doc.get("content", type=Text)
+        self.sent: list[bytes] = []
+        self.doc.observe(lambda event: self.sent.append(event.update))
+
+    def write(self, at: int, words: str) -> bytes:
+        self.content.insert(at, words)
+        return self.sent[-1]
+
+    def erase(self, start: int, end: int) -> bytes:
+        del self.content[start:end]
+        return self.sent[-1]
+
+    def state(self) -> bytes:
+        return self.doc.get_update()
+
+
+def loaded(words: str = "hello") -> Replica:
+    return Replica.load(None, [crdt.first_update(words)], most=MOST)
+
+
+def test_an_edit_is_taken_in_as_it_came() -> None:
+    replica = loaded()
+    ada = Author(7, replica.snapshot())
+    for sent, expected in ((ada.write(5, " world"), "hello world"), (ada.erase(0, 1), "ello world")):
+        taken = replica.take(sent)
+        assert (taken.effect, taken.data) == (Effect.NEW, sent)
+        assert replica.text() == expected
+        assert replica.take(sent).effect is Effect.KNOWN
+    assert replica.known == read_state(replica.state_vector())
+
+
+def test_of_an_answer_only_what_is_new_is_kept() -> None:
+    replica = loaded("x" * 5_000)
+    ada = Author(7, replica.snapshot())
+    ada.write(0, "new ")
+    ada.erase(5, 6)
+    answer = ada.doc.get_update(b"\x00")
+    taken = replica.take(answer, is_answer=True)
+    assert taken.effect is Effect.NEW
+    assert len(taken.data) < 100 < len(answer)
+    assert replica.text() == str(ada.content)
+    assert replica.take(answer, is_answer=True).effect is Effect.KNOWN
+
+
+def test_what_comes_too_early_changes_nothing() -> None:
+    replica = loaded()
+    ada = Author(7, replica.snapshot())
+    first, second = ada.write(0, "a"), ada.write(1, "b")
+    before = replica.snapshot()
+    assert replica.take(second).effect is Effect.EARLY
+    assert replica.snapshot() == before
+    assert [replica.take(one).effect for one in (first, second)] == [Effect.NEW, Effect.NEW]
+    assert replica.text() == "abhello"
+    stranger = Author(9, loaded("other").snapshot())
+    assert replica.take(stranger.write(0, "z")).effect is Effect.EARLY
+
+
+def test_a_client_is_brought_up_to_date() -> None:
+    replica = loaded()
+    ada, bob = Author(7, replica.snapshot()), Author(8, replica.snapshot())
+    replica.take(ada.write(0, "A"))
+    bob.doc.apply_update(replica.missing(bob.doc.get_state()))
+    assert str(bob.content) == "Ahello"
+    fresh: Doc[Any] = Doc()
+    fresh.apply_update(replica.missing(b"\x00"))
+    assert str(fresh.get("content", type=Text)) == "Ahello"
+
+
+@pytest.mark.parametrize("state", [b"", b"\xff\xff\xff\xff\x01", b"\x01\x01", b"\x00\x00"])
+def test_a_state_vector_that_lies_is_refused(state: bytes) -> None:
+    with pytest.raises(Unsound):
+        loaded().missing(state)
+
+
+def test_rows_of_others_are_followed() -> None:
+    replica = loaded()
+    doc = crdt.load(replica.snapshot(), [])
+    edit = crdt.edit(doc, "hello, you")
+    assert edit is not None
+    assert replica.follow(edit)
+    assert not replica.follow(edit)
+    assert replica.text() == "hello, you"
+    assert replica.known == read_state(replica.state_vector())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\x01\x01\x01",
+        update((9, 0, [text("a\0b")])),
+        update((9, 0, [text("x" * MOST)])),
+        update((9, 0, [text("😀"), text("x", origin=(9, 0))])),
+    ],
+)
+def test_what_is_unsound_changes_nothing(sent: bytes) -> None:
+    replica = loaded()
+    before = replica.snapshot()
+    with pytest.raises(Unsound):
+        replica.take(sent)
+    assert replica.snapshot() == before
+    assert replica.known == read_state(replica.state_vector())
+
+
+def test_a_pair_that_stands_in_the_document_is_not_cut() -> None:
+    replica = loaded("a😀b")
+    ((client, _),) = replica.known.items()
+    cut = update((9, 0, [text("x", origin=(client, 1))]))
+    with pytest.raises(Unsound, match="surrogate"):
+        replica.take(cut)
+    again = Replica.load(replica.snapshot(), [], most=MOST)
+    with pytest.raises(Unsound, match="surrogate"):
+        again.take(cut)
+    assert replica.take(update((9, 0, [text("x", origin=(client, 2))]))).effect is Effect.NEW
+    assert replica.text() == "a😀xb"
+
+
+def test_what_breaks_the_document_says_so() -> None:
+    replica = loaded()
+    ((client, _),) = replica.known.items()
+    with pytest.raises(Broken):  # a parent that is no type: only pycrdt can tell
+        replica.take(update((9, 0, [paragraph(b"\x00" + number(client) + number(0))])))
+
+
+def test_a_size_that_grows_past_the_limit_is_refused() -> None:
+    replica = loaded("x" * (MOST - 60))
+    ada = Author(7, replica.snapshot())
+    assert replica.take(ada.write(0, "fits")).effect is Effect.NEW
+    sent = ada.write(0, "y" * 60)
+    with pytest.raises(Unsound, match="too large"):
+        replica.take(sent)
+    assert replica.take(Author(8, replica.snapshot()).erase(0, 50)).effect is Effect.NEW  # there is always a way back
+
+
+def taken_in(replica: Replica, sent: list[bytes]) -> list[bytes]:
+    """What goes into the log of what was sent."""
+    return [taken.data for taken in map(replica.take, sent) if taken.effect is Effect.NEW]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32))
+def test_replicas_of_one_log_agree(seed: int) -> None:
+    """Three people write at once, seeing each other late; what was logged makes the same document again."""
+    chance = random.Random(seed)
+    first = crdt.first_update("start 😀 end")
+    replica, log = Replica.load(None, [first], most=MOST), [first]
+    people = [Author(client, first) for client in (3, 5, 2**31)]
+    waiting: list[bytes] = []
+    for _ in range(40):
+        author = chance.choice(people)
+        words = str(author.content)
+        at = chance.randrange(len(words) + 1)
+        if chance.random() < 0.6 or not words:
+            sent = author.write(len(words[:at].encode()), chance.choice(["a", "é", "😀", "word "]))
+        else:
+            end = min(len(words), at + chance.randint(1, 3))
+            at = max(0, min(at, end - 1))
+            sent = author.erase(len(words[:at].encode()), len(words[:end].encode()))
+        waiting.append(sent)
+        if chance.random() < 0.5:
+            log += taken_in(replica, waiting)
+            waiting.clear()
+            author.doc.apply_update(replica.missing(author.doc.get_state()))
+    log += taken_in(replica, waiting)
+    for author in people:
+        author.doc.apply_update(replica.missing(author.doc.get_state()))
+        assert str(author.content) == replica.text()
+    again = Replica.load(None, log, most=MOST)
+    assert again.text() == replica.text()
+    assert again.known == replica.known == read_state(replica.state_vector())
