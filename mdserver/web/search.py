@@ -95,7 +95,7 @@ class Turns:
         self._free.release()
 
 
-@routes.get("/search", policy=SIGNED_IN, rate="search")
+@routes.get("/search", policy=SIGNED_IN, rate="search", refuses=(NotFound,))
 async def find(request: web.Request, query: SearchQuery) -> Reply[Hits[Document]] | Reply[Hits[msgspec.Raw]]:
     """Search titles and texts of all documents that you may read.
 

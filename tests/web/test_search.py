@@ -264,3 +264,8 @@ async def test_searches_have_a_rate_of_their_own(start: Start) -> None:
     assert answer.headers["RateLimit-Policy"] == '"search";q=2;w=60'
     assert "Retry-After" in answer.headers
     assert (await ada.get("/me")).status == 200
+
+
+async def test_that_a_workspace_may_be_unknown_is_documented(server: Server) -> None:
+    document = (await server.anonymous.get("/openapi.json")).json
+    assert "404" in document["paths"]["/api/v1/search"]["get"]["responses"]
