@@ -104,7 +104,7 @@ class Shelf:
     def _keep(self, key: _Key, made: bytes) -> None:
         if key in self._kept:
             return
-        self._kept[key] = made
+        self._kept[key] = bytes(memoryview(made))  # the encoder's own leaves half of its buffer behind it
         self._size += len(made) + _OVERHEAD
         while self._size > self._most:
             self._size -= len(self._kept.popitem(last=False)[1]) + _OVERHEAD
