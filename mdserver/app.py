@@ -282,6 +282,7 @@ def _warm() -> None:
 
         terms.tokens("ä")  # compiles patterns over wide ranges
     finally:
+        gc.set_threshold(10_000)  # at 700, a search or a batch of edits is looked through many times while it lives
         gc.freeze()  # what is loaded stays: looking through it held all requests up for 30 ms, in each full collection
         gc.enable()  # `mdserver serve` disables it
 
