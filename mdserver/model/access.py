@@ -20,6 +20,8 @@ VIEWER: Role = "viewer"
 ROLES: tuple[Role, ...] = (OWNER, ADMIN, EDITOR, COMMENTER, VIEWER)
 RANK: dict[Role, int] = {VIEWER: 1, COMMENTER: 2, EDITOR: 3, ADMIN: 4, OWNER: 5}
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+SCOPES_CODE = {tuple(one for at, one in enumerate(SCOPES) if code >> at & 1): code for code in range(1 << len(SCOPES))}
+"""A digit for each set of scopes, in the order of SCOPES."""
 
 # verb → (the lowest role that may, the scope a token needs for it)
 _DOCUMENT_VERBS: dict[str, tuple[Role, Scope]] = {

@@ -9,6 +9,7 @@ import pytest
 from mdserver.app import ROUTES
 from mdserver.config import Limits
 from mdserver.model import members
+from mdserver.model.access import Scope
 
 from .conftest import Answer, Client, Json, Server, Start
 from .desk import NOWHERE, content, make, refused, unchanged, whole
@@ -278,3 +279,16 @@ async def test_methods_are_judged_before_bodies(server: Server) -> None:
         answer = await ada.post(f"/documents/{id}/title", b"{", headers={"Content-Type": "text/html"})
         refused(answer, 405)
         assert answer.headers["Allow"] == "OPTIONS, PUT"
+
+
+async def test_what_a_token_may_do_is_part_of_the_tag(server: Server) -> None:
+    """`permissions` differ between tokens of one person, so what one has read is not what another would."""
+    ada = await server.person()
+    path = f"/documents/{(await make(ada, 'Plan', content='one'))['id']}"
+    sets: list[tuple[Scope, ...]] = [("read",), ("read", "write"), ("read", "admin"), ("read", "write", "admin")]
+    tags: dict[str, list[str]] = {}
+    for scopes in sets:
+        answer = await (await server.token(ada, *scopes)).get(path)
+        tags[answer.headers["ETag"]] = answer.json["permissions"]
+    assert len(tags) == len(sets)
+    assert len({tuple(one) for one in tags.values()}) == len(sets)

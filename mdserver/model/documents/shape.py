@@ -9,7 +9,7 @@ import msgspec
 
 from mdserver.clock import rfc3339
 from mdserver.errors import Conflict, NotFound
-from mdserver.model.access import VIEWER, Person, Principal, Role, Scope, document_permissions, require
+from mdserver.model.access import SCOPES_CODE, VIEWER, Person, Principal, Role, Scope, document_permissions, require
 from mdserver.store.db import Reader
 from mdserver.store.rows import Time
 
@@ -197,7 +197,7 @@ def full_tag(document: Document | Head, me: Principal) -> str:
     """The opaque part of the document's ETag: the content's, the revision, and what differs between askers."""
     return (
         f"{content_tag(document)}.{document.revision}."
-        f"{document.role[0]}{len(me.scopes)}{1 if document.favourite else 0}"
+        f"{document.role[0]}{SCOPES_CODE.get(me.scopes, 8)}{1 if document.favourite else 0}"
     )
 
 
