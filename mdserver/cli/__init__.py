@@ -70,7 +70,7 @@ class Lazy(Sorted):
 def main(ctx: click.Context, data: Path | None, config: Path | None, as_json: bool, debug: bool) -> None:
     """A self-hosted server for Markdown documents.
 
-    Every command works while the server runs: it then does the work. --data and --config are understood before and
-    after the command; MDSERVER_DATA and MDSERVER_CONFIG say the same.
+    Commands work while the server runs, which then does the work; only restore and migrate need it stopped. --data
+    and --config are understood before and after the command; MDSERVER_DATA and MDSERVER_CONFIG say the same.
     """
     ctx.obj = Settings(data=data, config=config, as_json=as_json)
