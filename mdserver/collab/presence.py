@@ -25,6 +25,9 @@ MOST_OWN = 4096
 COLOURS = ("#c2410c", "#a16207", "#4d7c0f", "#047857", "#0e7490", "#1d4ed8", "#6d28d9", "#a21caf", "#be123c", "#57534e")
 """Dark enough for white letters on them (WCAG 2.2, 4.5:1)."""
 
+MOST_CLOCK = 1 << 30
+"""Of what a client says of itself: others send it back, and what is twice as high is refused of them (protocol.py)."""
+
 MOST_REMEMBERED = 10_000
 
 
@@ -89,6 +92,8 @@ class Presences:
             return [self._gone(told.client)]
         if len(told.state) > MOST_OWN:
             raise Unsound(f"a state of more than {MOST_OWN} bytes")
+        if told.clock >= MOST_CLOCK:
+            raise Unsound("a clock that nobody reaches")
         if held is not None and held.session != session:
             self._owned.pop(held.session, None)
         self._owned[session] = told.client

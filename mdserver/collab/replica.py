@@ -6,6 +6,7 @@ its document in an unknown state: `Broken` says that this replica must be droppe
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,7 +48,7 @@ class Taken(NamedTuple):
 class Replica:
     """One live document. Used by one thread at a time; loading takes time, so that is done on another."""
 
-    def __init__(self, doc: Scratch, known: dict[int, int], pairs: set[tuple[int, int]], *, most: int) -> None:
+    def __init__(self, doc: Scratch, known: dict[int, int], pairs: dict[int, array[int]], *, most: int) -> None:
         self.known = known
         self._pairs = pairs
         self._most = most
@@ -61,9 +62,9 @@ class Replica:
         """From a log (see crdt.text.load); `most` is how many bytes its text may have. Unsound when it is no log."""
         rows = list(updates)
         known: dict[int, int] = {}
-        pairs: set[tuple[int, int]] = set()
+        pairs: dict[int, array[int]] = {}
         for data in rows if snapshot is None else (snapshot, *rows):
-            _learn(guard.read_update(data), known, pairs)
+            _learn(guard.read_update(data, most=_ANY), known, pairs)
         return cls(crdt.load(snapshot, rows), known, pairs, most=most)
 
     def close(self) -> None:
@@ -92,7 +93,7 @@ class Replica:
     def follow(self, data: bytes) -> bool:
         """Take in a row of the log that somebody else has written; whether it brought anything."""
         made = self._apply(data)
-        _learn(guard.read_update(data), self.known, self._pairs)
+        _learn(guard.read_update(data, most=_ANY), self.known, self._pairs)
         return bool(made)
 
     def missing(self, state: bytes) -> bytes:
@@ -129,13 +130,17 @@ class Replica:
 
 
 _NOTHING = b"\x00\x00"
+_ANY = 1 << 31  # items: the log was bounded when it was written
 
 
-def _learn(found: Update, known: dict[int, int], pairs: set[tuple[int, int]]) -> None:
+def _learn(found: Update, known: dict[int, int], pairs: dict[int, array[int]]) -> None:
     for run in found.runs:
         if run.end > known.get(run.client, 0):
             known[run.client] = run.end
-    pairs |= found.pairs
+    for client, clocks in found.pairs.items():
+        mine = pairs.setdefault(client, array("I"))
+        last = mine[-1] if mine else -1  # a client's clocks become known in ascending order
+        mine.extend(clock for clock in clocks if clock > last)
 
 
 def _meaning(error: BaseException) -> BaseException:

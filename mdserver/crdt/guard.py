@@ -12,6 +12,9 @@ The format is that of Yjs 13 (`UpdateEncoderV1`, `lib0/encoding`); clocks count 
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +22,10 @@ import msgspec
 from .lib0 import Reader, Unsound
 from .links import MOST_DEPTH, Link, Run, check_depths, check_order
 
-__all__ = ["MOST_DEPTH", "Run", "Unsound", "Update", "read_state", "read_update"]
+__all__ = ["MOST_DEPTH", "MOST_ITEMS", "Pairs", "Run", "Unsound", "Update", "read_state", "read_update"]
+
+MOST_ITEMS = 200_000
+"""Items and deletions in one update from outside: each takes a hundred times its bytes while it is read, and 5 µs."""
 
 MOST_CLOCK = 1 << 31
 MOST_CLIENT = 1 << 53
@@ -34,38 +40,50 @@ _BEYOND = re.compile("[\U00010000-\U0010ffff]")  # two UTF-16 code units each
 _FIXED = {127: 0, 126: 0, 121: 0, 120: 0, 124: 4, 123: 8, 122: 8}  # bytes after the tag of an `any` without a length
 
 
+Pairs = Mapping[int, "array[int]"]
+"""The second halves of surrogate pairs: of each client, their clocks in ascending order."""
+
+
 class Update(NamedTuple):
     """What an update brings (`runs`, in its order, without gaps' fillers), deletes, and builds on.
 
-    `needs`: of each client, how many clocks must be known already. `pairs`: the second halves of surrogate pairs in its
-    texts, as client and clock. `seams`: in front of what it takes text apart, for something new or at a deletion's end.
+    `needs`: of each client, how many clocks must be known already. `pairs`: those in its texts. `seams`: in front of
+    what it takes text apart, as client and clock, for something new or at a deletion's end.
     """
 
     runs: list[Run]
     deletes: list[Run]
     needs: dict[int, int]
-    pairs: set[tuple[int, int]]
+    pairs: Pairs
     seams: set[tuple[int, int]]
 
     def fits(self, known: dict[int, int]) -> bool:
         """Whether everything it builds on is known; `known` is a state vector, a document's or a room's."""
         return all(known.get(client, 0) >= clock for client, clock in self.needs.items())
 
-    def cuts(self, pairs: set[tuple[int, int]], known: dict[int, int]) -> bool:
+    def cuts(self, pairs: Pairs, known: dict[int, int]) -> bool:
         """Whether it takes a surrogate pair apart, its own or one of `pairs`: Yjs and pycrdt then see other texts."""
         if not self.pairs and not pairs:
             return False
         seams = self.seams | {(run.client, known[run.client]) for run in self.runs if run.client in known}
-        return not seams.isdisjoint(self.pairs) or not seams.isdisjoint(pairs)
+        return any(_holds(self.pairs, *seam) or _holds(pairs, *seam) for seam in seams)
 
     def brought(self, known: dict[int, int]) -> int:
         """How many clocks it holds beyond a state vector. Deletions are not told by one."""
         return sum(max(0, run.end - max(run.clock, known.get(run.client, 0))) for run in self.runs)
 
 
-def read_update(data: bytes) -> Update:
-    """What an update says. Unsound when it must not reach a document."""
-    reader = _Reader(data)
+def _holds(pairs: Pairs, client: int, clock: int) -> bool:
+    clocks = pairs.get(client)
+    if clocks is None:
+        return False
+    at = bisect_left(clocks, clock)
+    return at < len(clocks) and clocks[at] == clock
+
+
+def read_update(data: bytes, *, most: int = MOST_ITEMS) -> Update:
+    """What an update of at most so many items and deletions says. Unsound when it must not reach a document."""
+    reader = _Reader(data, most)
     try:
         found = reader.update()
     except IndexError:
@@ -77,7 +95,7 @@ def read_update(data: bytes) -> Update:
 
 def read_state(data: bytes) -> dict[int, int]:
     """A state vector: of each client, how many clocks are known. Unsound when it is none."""
-    reader = _Reader(data)
+    reader = _Reader(data, 0)
     known: dict[int, int] = {}
     try:
         for _ in range(reader.count(2)):
@@ -97,17 +115,26 @@ def read_state(data: bytes) -> dict[int, int]:
 class _Reader(Reader):
     """Goes through the bytes once. IndexError at their end."""
 
-    __slots__ = ("ends", "links", "needs", "pairs", "seams", "starts", "types")
+    __slots__ = ("ends", "left", "links", "needs", "pairs", "seams", "starts", "types")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, most: int) -> None:
         super().__init__(data)
+        self.left = most
         self.starts: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         self.needs: dict[int, int] = {}
         self.links: list[Link] = []
         self.types: set[tuple[int, int]] = set()
-        self.pairs: set[tuple[int, int]] = set()
+        self.pairs: dict[int, array[int]] = {}
         self.seams: set[tuple[int, int]] = set()
+
+    def items(self) -> int:
+        """How many items or deletions follow."""
+        found = self.count(2)
+        self.left -= found
+        if self.left < 0:
+            raise Unsound("more items than are taken in at once")
+        return found
 
     def client(self) -> int:
         found = self.number()
@@ -124,7 +151,7 @@ class _Reader(Reader):
     def update(self) -> Update:
         runs: list[Run] = []
         for _ in range(self.count(4)):
-            structs, client, clock = self.count(2), self.client(), self.number()
+            structs, client, clock = self.items(), self.client(), self.number()
             if client in self.ends:
                 raise Unsound("a client comes twice")
             if not structs:
@@ -177,7 +204,7 @@ class _Reader(Reader):
         found: list[Run] = []
         seen: set[int] = set()
         for _ in range(self.count(4)):
-            client, ranges = self.client(), self.count(2)
+            client, ranges = self.client(), self.items()
             if client in seen:
                 raise Unsound("a client's deletions come twice")
             if not ranges:
@@ -237,11 +264,13 @@ class _Reader(Reader):
             text = raw.decode()
         except UnicodeDecodeError:
             raise Unsound("a text is not UTF-8") from None
-        pairs = 0
-        for found in _BEYOND.finditer(text):
-            pairs += 1
-            self.pairs.add((client, clock + found.start() + pairs))
-        return len(text) + pairs
+        size = len(text) + sum(1 for one in raw if one >= 0xF0)
+        if size > MOST_CLOCK - clock:
+            raise Unsound("a clock is out of bounds")
+        if size > len(text):
+            clocks = self.pairs.setdefault(client, array("I"))
+            clocks.extend(clock + found.start() + nth for nth, found in enumerate(_BEYOND.finditer(text), 1))
+        return size
 
     def type(self) -> None:
         kind = self.number()

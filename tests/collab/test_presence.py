@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdserver.collab import presence
-from mdserver.collab.presence import COLOURS, MOST_OWN, Presences, colour
+from mdserver.collab.presence import COLOURS, MOST_CLOCK, MOST_OWN, Presences, colour
 from mdserver.collab.protocol import Presence
 from mdserver.crdt.lib0 import Unsound
 from mdserver.model.access import Person
@@ -89,6 +89,10 @@ def test_what_is_too_long_is_refused() -> None:
     with pytest.raises(Unsound):
         here.hear("a", ADA, [says(5, 1, words="x" * MOST_OWN)])
     assert here.everybody() == []
+    with pytest.raises(Unsound):  # or those who send it back would be taken for liars
+        here.hear("a", ADA, [says(5, MOST_CLOCK)])
+    assert here.hear("a", ADA, [says(5, MOST_CLOCK - 1)])[0].clock < MOST_CLOCK
+    here.leave("a")
     long = Person("id", "😀" * 2_000, None)
     with pytest.raises(Unsound):
         here.hear("a", long, [says(5, 1, words="x" * (MOST_OWN - 20))])
