@@ -48,6 +48,8 @@ ALL = Contents(
         "texts",
         "document_tags",
         "document_links",
+        "unsettled_documents",
+        "document_moments",
         "favourites",
         "changes",
         "idempotency_keys",

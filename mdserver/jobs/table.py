@@ -10,7 +10,7 @@ from pathlib import Path
 from mdserver.backup.schedule import Scheduled, following
 from mdserver.clock import DAY, HOUR, SECOND
 from mdserver.config import Config
-from mdserver.model import audit, codes, documents, idempotency, invitations, search, sessions, tokens, versions
+from mdserver.model import audit, codes, documents, idempotency, invitations, live, search, sessions, tokens, versions
 from mdserver.model.access import Actor
 from mdserver.model.versions import Retention
 from mdserver.store.datadir import DataDirectory
@@ -60,7 +60,7 @@ def jobs(
     )
     yield Job(
         name="forget-expired",
-        what="Delete sessions, tokens, codes, invitations and idempotency keys that are long past their time.",
+        what="Delete sessions, tokens, codes, invitations, keys and passing states that are long past their time.",
         every=HOUR,
         do=partial(_forget_expired, database),
     )
@@ -157,6 +157,7 @@ async def _forget_expired(database: Database, turn: Turn) -> str:
         "codes": codes.forget_old,
         "invitations": invitations.forget_old,
         "idempotency keys": idempotency.forget_old,
+        "moments of live editing": live.forget_old,
     }
     counts = {noun: await _until_done(database, turn, forget) for noun, forget in nouns.items()}
     return ", ".join(f"{count:,} {noun}" for noun, count in counts.items() if count) or "nothing was past its time"

@@ -48,6 +48,36 @@ def head(db: Reader, document_id: str) -> int:
     return db.value(int, "SELECT max(seq) FROM document_updates WHERE document_id = $1", document_id) or 0
 
 
+def after(db: Reader, document_id: str, seq: int) -> list[bytes]:
+    """The updates above number `seq`, in order."""
+    rows = db.rows(
+        "SELECT data FROM document_updates WHERE document_id = $1 AND seq > $2 ORDER BY seq", document_id, seq
+    )
+    return [bytes(one[0]) for one in rows]
+
+
+def authors(db: Reader, document_id: str, *, after: int, upto: int) -> list[str]:
+    """The accounts that wrote updates above `after` and up to `upto`, in the order of their first one there."""
+    return db.column(
+        str,
+        "SELECT author_id FROM document_updates WHERE document_id = $1 AND seq > $2 AND seq <= $3"
+        " GROUP BY author_id ORDER BY min(seq)",
+        document_id,
+        after,
+        upto,
+    )
+
+
+def last_author(db: Reader, document_id: str, *, upto: int) -> Actor | None:
+    """Who wrote the newest update up to `upto`, and on which device."""
+    found = db.rows(
+        "SELECT author_id, device FROM document_updates WHERE document_id = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1",
+        document_id,
+        upto,
+    )
+    return Actor(user_id=found[0][0], device=found[0][1]) if found else None
+
+
 def append(tx: Tx, actor: Actor, document_id: str, seq: int, update: bytes, *, at: int | None = None) -> None:
     """Write the update as number `seq`; the caller has seen that the head is seq - 1."""
     tx.run(

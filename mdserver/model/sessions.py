@@ -111,18 +111,23 @@ def look_up(db: Reader, token_hash: bytes, kind: Literal["access", "cookie"]) ->
     found = _find(db, token_hash, kind)
     if found is None or found.token_expires_at <= clock.now():
         return None
-    principal = Principal(
-        user_id=found.user_id,
-        device=found.device,
-        display_name=found.display_name,
-        avatar_url=found.avatar_url,
-        is_admin=found.admin_at is not None,
-        kind=found.kind,
-        credential_id=found.id,
-        authenticated_at=found.authenticated_at,
-    )
     expires_at = min(found.token_expires_at, found.expires_at, found.ends_at)
-    return Known(principal=principal, expires_at=expires_at, used_at=found.used_at)
+    return Known(principal=_principal(found), expires_at=expires_at, used_at=found.used_at)
+
+
+def still(db: Reader, session_id: str) -> Principal | None:
+    """Who a session is of, as long as it has not ended and the account may sign in."""
+    now = clock.now()
+    found = db.first(
+        _Found,
+        "SELECT s.id, s.user_id, s.kind, s.device, s.address, s.authenticated_at, s.used_at, s.expires_at, s.ends_at,"
+        " s.ends_at AS token_expires_at, NULL AS rotated_at, NULL AS salt, u.display_name, u.avatar_url, u.admin_at"
+        " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.ended_at IS NULL"
+        " AND s.expires_at > $2 AND s.ends_at > $2 AND u.disabled_at IS NULL",
+        session_id,
+        now,
+    )
+    return None if found is None else _principal(found)
 
 
 def refresh(tx: Tx, refresh_token: str, *, origin: Origin, lifetimes: Lifetimes) -> Pair | None:
@@ -268,6 +273,19 @@ def _find(db: Reader, token_hash: bytes, kind: str) -> _Found | None:
         token_hash,
         kind,
         now,
+    )
+
+
+def _principal(found: _Found) -> Principal:
+    return Principal(
+        user_id=found.user_id,
+        device=found.device,
+        display_name=found.display_name,
+        avatar_url=found.avatar_url,
+        is_admin=found.admin_at is not None,
+        kind=found.kind,
+        credential_id=found.id,
+        authenticated_at=found.authenticated_at,
     )
 
 

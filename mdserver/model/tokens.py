@@ -51,6 +51,11 @@ class _Found(msgspec.Struct, kw_only=True):
     admin_at: int | None
 
 
+_OF = (
+    "SELECT t.id, t.user_id, t.name, t.scopes, t.workspace_id, t.used_at, t.expires_at,"
+    " u.display_name, u.avatar_url, u.admin_at FROM personal_tokens t JOIN users u ON u.id = t.user_id"
+    " WHERE t.revoked_at IS NULL AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $1)"
+)
 _SELECT = "SELECT id, name, hint, scopes, workspace_id, created_at, used_at, expires_at FROM personal_tokens"
 
 
@@ -111,30 +116,13 @@ def revoke(tx: Tx, token: PersonalToken) -> None:
 
 def look_up(db: Reader, token_hash: bytes) -> Known | None:
     """Who presents this token; None when it is unknown, revoked, expired or of a disabled account."""
-    found = db.first(
-        _Found,
-        "SELECT t.id, t.user_id, t.name, t.scopes, t.workspace_id, t.used_at, t.expires_at,"
-        " u.display_name, u.avatar_url, u.admin_at FROM personal_tokens t JOIN users u ON u.id = t.user_id"
-        " WHERE t.hash = $1 AND t.revoked_at IS NULL AND u.disabled_at IS NULL"
-        " AND (t.expires_at IS NULL OR t.expires_at > $2)",
-        token_hash,
-        clock.now(),
-    )
-    if found is None:
-        return None
-    principal = Principal(
-        user_id=found.user_id,
-        device=found.name,
-        display_name=found.display_name,
-        avatar_url=found.avatar_url,
-        is_admin=found.admin_at is not None,
-        kind="token",
-        credential_id=found.id,
-        authenticated_at=0,
-        scopes=tuple(found.scopes),
-        workspace_id=found.workspace_id,
-    )
-    return Known(principal=principal, expires_at=found.expires_at or _NEVER, used_at=found.used_at or 0)
+    return _known(db.first(_Found, f"{_OF} AND t.hash = $2", clock.now(), token_hash))
+
+
+def still(db: Reader, token_id: str) -> Principal | None:
+    """Who a token is of, as long as it is good."""
+    known = _known(db.first(_Found, f"{_OF} AND t.id = $2", clock.now(), token_id))
+    return None if known is None else known.principal
 
 
 def touch(tx: Tx, token_id: str) -> None:
@@ -155,3 +143,21 @@ def forget_old(tx: Tx, *, kept: int = 90 * clock.DAY, limit: int = 500) -> int:
         f" (SELECT id FROM personal_tokens WHERE revoked_at <= $1 LIMIT {limit:d})",
         clock.now() - kept,
     )
+
+
+def _known(found: _Found | None) -> Known | None:
+    if found is None:
+        return None
+    principal = Principal(
+        user_id=found.user_id,
+        device=found.name,
+        display_name=found.display_name,
+        avatar_url=found.avatar_url,
+        is_admin=found.admin_at is not None,
+        kind="token",
+        credential_id=found.id,
+        authenticated_at=0,
+        scopes=tuple(found.scopes),
+        workspace_id=found.workspace_id,
+    )
+    return Known(principal=principal, expires_at=found.expires_at or _NEVER, used_at=found.used_at or 0)

@@ -20,7 +20,7 @@ from mdserver.crdt import text as crdt
 from mdserver.errors import Busy
 from mdserver.store.db import Database, Reader, Tx
 
-from . import backlinks, changes, documents, log, texts, versions
+from . import backlinks, changes, documents, live, log, texts, versions
 from .access import EDITOR, Principal, Role
 from .documents import Document
 
@@ -50,9 +50,14 @@ class _Loaded(msgspec.Struct):
     """What an edit is computed from."""
 
     document: Document
-    present: str
     base: str
+    ground: live.Ground
     log: log.Log
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something was written live that is no version yet."""
+        return not self.ground.is_version or self.ground.seq < self.log.head
 
 
 class _Prepared(msgspec.Struct):
@@ -60,6 +65,8 @@ class _Prepared(msgspec.Struct):
 
     rewritten: Rewritten
     merged: bool
+    settling: live.Projection | None
+    """What was written live before the edit, as a version of its own."""
     before: texts.Packed
     text: texts.Text
     links: list[links.Link]
@@ -135,9 +142,11 @@ def _load(
     documents.require_text(document)
     documents.require_live(document)
     present, started_from = documents.present_text(db, document_id), base(db, document)
+    ground = live.ground(db, document_id)
+    assert ground is not None  # it was found
     wanted = content if isinstance(content, str) else content(db, document)
     return _Loaded(
-        document, present, present if started_from is None else started_from, log.load(db, document_id)
+        document, present if started_from is None else started_from, ground, log.load(db, document_id)
     ), wanted
 
 
@@ -157,7 +166,10 @@ def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int) -> _Prepared:
     return _Prepared(
         rewritten,
         merged,
-        texts.packed(loaded.present),
+        live.prepared(loaded.document.id, loaded.log.head, loaded.ground, current, is_version=True)
+        if loaded.is_unsettled
+        else None,
+        texts.packed(current),
         texts.named(rewritten.content, data),
         links.links(rewritten.content),
         update,
@@ -177,17 +189,34 @@ def _commit(
 ) -> Document:
     """Write it down, if the document is still what the edit was computed from."""
     before = loaded.document
-    if log.head(tx, document.id) != loaded.log.head or document.revision != before.revision:
+    present, known = (document.version, document.revision), (before.version, before.revision)
+    if present != known or log.head(tx, document.id) != loaded.log.head:
         raise _Moved
     if prepared.update is not None:
+        version = document.version
+        if prepared.settling is not None:
+            settled = live.project(tx, prepared.settling)
+            if settled is None:
+                raise _Moved
+            version = settled
         now, seq = clock.now(), loaded.log.head + 1
         log.append(tx, me, document.id, seq, prepared.update, at=now)
         failpoints.hit("edit-logged")
         if prepared.snapshot is not None:
             log.keep_snapshot(tx, document.id, seq, prepared.snapshot)
             failpoints.hit("snapshot-kept")
-        version = documents.project(tx, me, document, seq=seq, text=prepared.text, before=prepared.before, at=now)
+        version = documents.project(
+            tx,
+            me,
+            document.id,
+            version=version,
+            seq=seq,
+            text=prepared.text,
+            before=prepared.before,
+            at=now,
+        )
         failpoints.hit("edit-projected")
+        last = versions.last(tx, document.id)
         versions.add(
             tx,
             document.id,
@@ -196,9 +225,11 @@ def _commit(
             title=document.title,
             text=prepared.text,
             reason="merge" if prepared.merged and reason == "edit" else reason,
-            authors=[me.user_id],
+            authors=log.authors(tx, document.id, after=last.seq if last else 0, upto=seq),
             at=now,
         )
+        live.settled(tx, document.id, seq=seq)
+        tx.announce("log", document.id)
         backlinks.index(tx, document.workspace_id, document.id, prepared.links, new=False)
         changes.record(tx, me, document.workspace_id, "document", document.id, version=version)
     if also is not None:

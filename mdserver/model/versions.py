@@ -127,6 +127,21 @@ def text_of(db: Reader, document: Document, version: int) -> str | None:
     return present_text(db, document.id) if found == document.content_hash else texts.read(db, document.id, found)
 
 
+class Last(NamedTuple):
+    """The newest version, and the log's update that it is of."""
+
+    version: int
+    seq: int
+
+
+def last(db: Reader, document_id: str) -> Last | None:
+    """The newest version in a document's history."""
+    found = db.rows(
+        "SELECT version, seq FROM document_versions WHERE document_id = $1 ORDER BY version DESC LIMIT 1", document_id
+    )
+    return Last(*found[0]) if found else None
+
+
 def previous(db: Reader, document: Document, version: int) -> int | None:
     """The version before this one in the history, or None for the first."""
     return db.value(

@@ -92,7 +92,7 @@ def another_size(rows: Rows) -> None:
 
 
 def another_content_seq(rows: Rows) -> None:
-    rows[0][13] += 1
+    max(rows, key=lambda one: one[13])[13] += 1
 
 
 def another_version_text(rows: Rows) -> None:

@@ -13,7 +13,8 @@ from mdserver.backup import snapshot
 from mdserver.backup.contents import ALL, Contents
 from mdserver.backup.making import Made, make
 from mdserver.backup.snapshot import Taking
-from mdserver.model import audit, codes, documents, idempotency, invitations, sessions, tokens, workspaces
+from mdserver.crdt import text as crdt
+from mdserver.model import audit, codes, documents, idempotency, invitations, live, log, sessions, tokens, workspaces
 from mdserver.model.access import Principal
 from mdserver.model.audit import COMMAND_LINE, Origin
 from mdserver.model.documents import Document
@@ -114,9 +115,33 @@ async def filled(database: Database) -> Principal:
         text += f"Line {number} \U0001f389\n"
         await door.edit(me, made[0].id, base=present, content=text)
     await database.write(lambda tx: documents.trash(tx, me, documents.find(tx, me, made[2].id)))
+    await written_live(database, me, made[1].id)
     empty = [one for one, found in (await database.read(rows)).items() if not found]
     assert not empty, f"put something into {empty}"
     return me
+
+
+async def written_live(database: Database, me: Principal, document_id: str) -> None:
+    """Leave a document as a server leaves it that ends while somebody writes: one row is projected, one is not."""
+
+    def write(tx: Tx, update: bytes) -> None:
+        live.append(tx, live.Batch(document_id, 1, [live.Row(me, clock.now(), update)]))
+
+    def project(tx: Tx) -> int | None:
+        ground = live.ground(tx, document_id)
+        assert ground is not None
+        found = log.load(tx, document_id)
+        text = crdt.text_of(crdt.load(found.snapshot, found.updates))
+        return live.project(tx, live.prepared(document_id, found.head, ground, text))
+
+    known = await database.read(lambda db: log.load(db, document_id))
+    doc = crdt.load(known.snapshot, known.updates)
+    for words in ("Written live.\n", "Not projected yet.\n"):
+        update = crdt.edit(doc, words + crdt.text_of(doc))
+        assert update is not None
+        await database.write(partial(write, update=update))
+        if words.startswith("Written"):
+            assert await database.write(project) is not None
 
 
 async def with_files(database: Database, folder: Path, *, repeat: int = 5_000) -> LocalBlobs:

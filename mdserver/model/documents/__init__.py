@@ -2,7 +2,7 @@
 
 from .copying import Source, copy, drafts, source
 from .listing import Filter, Sort, page, tree
-from .making import Draft, check_id, check_title, create, draft, project
+from .making import Draft, catch_up, check_id, check_title, create, draft, project
 from .marks import archive, check_tags, favour, make_template, retitle, set_tags, workspace_tags
 from .places import move, rename_file, touch
 from .shape import (
@@ -24,6 +24,7 @@ from .shape import (
     present_text,
     require_live,
     require_text,
+    unknown,
 )
 from .trash import empty, purge, purge_old, restore, trash
 
@@ -42,6 +43,7 @@ __all__ = [
     "archive",
     "by_ids",
     "by_path",
+    "catch_up",
     "check_id",
     "check_tags",
     "check_title",
@@ -74,5 +76,6 @@ __all__ = [
     "touch",
     "trash",
     "tree",
+    "unknown",
     "workspace_tags",
 ]

@@ -164,25 +164,38 @@ def _was_used(tx: Tx, workspace_id: str, document_id: str) -> bool:
 
 
 def project(
-    tx: Tx, actor: Actor, document: Document, *, seq: int, text: texts.Text, before: texts.Packed, at: int
+    tx: Tx,
+    actor: Actor,
+    document_id: str,
+    *,
+    version: int,
+    seq: int,
+    text: texts.Text,
+    before: texts.Packed | None,
+    at: int,
 ) -> int:
-    """Bring the Markdown projection up to the log's update `seq`, forward only; the new version's number.
+    """Bring the projection from `version` up to the log's update `seq`, forward only; the new version's number.
 
-    `before` is the present text, which the history keeps.
+    `before` is the present text if the history has to keep it.
     """
-    version = document.version + 1
     moved = tx.run(
         "UPDATE documents SET version = $1, content_hash = $2, size = $3, content_seq = $4, updated_at = $5,"
         " updated_by = $6 WHERE id = $7 AND content_seq < $4",
-        version,
+        version + 1,
         text.hash,
         text.size,
         seq,
         at,
         actor.user_id,
-        document.id,
+        document_id,
     )
     if moved:
-        texts.keep(tx, document.id, before)
-        tx.run("UPDATE document_texts SET text = $1 WHERE document_id = $2", text.content, document.id)
-    return version
+        if before is not None:
+            texts.keep(tx, document_id, before)
+        tx.run("UPDATE document_texts SET text = $1 WHERE document_id = $2", text.content, document_id)
+    return version + 1
+
+
+def catch_up(tx: Tx, document_id: str, *, seq: int) -> None:
+    """Say that the projection is that of the log's update `seq`, which has left the text as it was."""
+    tx.run("UPDATE documents SET content_seq = $1 WHERE id = $2 AND content_seq < $1", seq, document_id)

@@ -289,9 +289,10 @@ def persons(db: Reader, ids: Iterable[str], me: Principal) -> dict[str, Person]:
 
 def _visible(me: Principal, found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     if not found or (me.workspace_id is not None and me.workspace_id != found[0][1]):
-        raise _unknown()
+        raise unknown()
     return found
 
 
-def _unknown() -> NotFound:
+def unknown() -> NotFound:
+    """What strangers hear, and those who ask for what there is not."""
     return NotFound("There is no such document, or you cannot see it.")

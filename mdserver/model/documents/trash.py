@@ -140,12 +140,14 @@ def _erase(tx: Tx, me: Actor, workspace_id: str, ids: list[str]) -> int:
     for one in ids:
         tx.run("DELETE FROM documents WHERE id = $1", one)
         changes.record(tx, me, workspace_id, "document", one, deleted=True)
+        tx.announce("document", one)
     return len(ids)
 
 
 def _recorded(tx: Tx, me: Actor, workspace_id: str, moved: list[tuple[str, int]]) -> None:
     for one, version in sorted(moved):
         changes.record(tx, me, workspace_id, "document", one, version=version)
+        tx.announce("document", one)
 
 
 def _path_key(db: Reader, document_id: str) -> str:
