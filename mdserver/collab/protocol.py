@@ -249,6 +249,11 @@ def ask_token() -> bytes:
     return bytes([AUTH, _TOKEN])
 
 
+def stateless(payload: str) -> bytes:
+    """Hocuspocus: tell a client something that is no part of the document."""
+    return bytes([STATELESS]) + lib0.text(payload)
+
+
 def close(reason: str) -> bytes:
     """Hocuspocus: the document is closed for this client, the connection is not."""
     return bytes([CLOSE]) + lib0.text(reason)

@@ -6,7 +6,9 @@ its document in an unknown state: `Broken` says that this replica must be droppe
 
 from __future__ import annotations
 
+import re
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +17,7 @@ from pycrdt import Text
 
 from mdserver.crdt import guard
 from mdserver.crdt import text as crdt
-from mdserver.crdt.guard import Unsound, Update
+from mdserver.crdt.guard import Run, Unsound, Update
 
 if TYPE_CHECKING:
     from pycrdt import TransactionEvent
@@ -39,9 +41,10 @@ class Effect(Enum):
 
 
 class Taken(NamedTuple):
-    """The effect of an update, and for a new one the bytes that go into the log and to everybody else."""
+    """The effect of an update, what it says, and if it is new the bytes that go into the log and to everybody else."""
 
     effect: Effect
+    update: Update
     data: bytes = b""
 
 
@@ -59,26 +62,31 @@ class Replica:
 
     @classmethod
     def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int) -> Replica:
-        """From a log (see crdt.text.load); `most` is how many bytes its text may have. Unsound when it is no log."""
+        """From a log (see crdt.text.load), which was read when it was written; `most`: bytes that its text may have.
+
+        Only rows that may hold a surrogate pair are read again.
+        """
         rows = list(updates)
-        known: dict[int, int] = {}
         pairs: dict[int, array[int]] = {}
         for data in rows if snapshot is None else (snapshot, *rows):
-            _learn(guard.read_update(data, most=_ANY), known, pairs)
-        return cls(crdt.load(snapshot, rows), known, pairs, most=most)
+            if _BEYOND.search(data):
+                _learn(guard.read_update(data, most=_ANY), {}, pairs)
+        doc = crdt.load(snapshot, rows)
+        return cls(doc, guard.read_state(doc.get_state()), pairs, most=most)
 
     def close(self) -> None:
         """Let go of the document."""
         self._doc.unobserve(self._subscription)
 
-    def take(self, data: bytes, *, is_answer: bool = False) -> Taken:
+    def take(self, data: bytes, found: Update | None = None, *, is_answer: bool = False) -> Taken:
         """Take in what a client sent: an update made just now, or the answer to a `step1` (then most may be known).
 
-        Unsound when it is refused, and nothing has changed; Broken when the replica must be dropped.
+        `found` is what the guard has read in it, if that was done already. Unsound when it is refused, and nothing has
+        changed; Broken when the replica must be dropped.
         """
-        found = guard.read_update(data)
+        found = found or guard.read_update(data)
         if not found.fits(self.known):
-            return Taken(Effect.EARLY)
+            return Taken(Effect.EARLY, found)
         if found.cuts(self._pairs, self.known):
             raise Unsound("it takes a surrogate pair apart")
         grows = min(3 * found.brought(self.known), len(data))  # a code unit takes three bytes at most
@@ -87,8 +95,14 @@ class Replica:
         made = self._apply(data)
         _learn(found, self.known, self._pairs)
         if not made:
-            return Taken(Effect.KNOWN)
-        return Taken(Effect.NEW, made if is_answer else data)
+            return Taken(Effect.KNOWN, found)
+        return Taken(Effect.NEW, found, made if is_answer else data)
+
+    def holds(self, found: Update) -> bool:
+        """Whether an update would bring nothing: neither text nor a deletion."""
+        if found.brought(self.known):
+            return False
+        return not found.deletes or _covers(guard.read_update(self.missing(self.state_vector())).deletes, found.deletes)
 
     def follow(self, data: bytes) -> bool:
         """Take in a row of the log that somebody else has written; whether it brought anything."""
@@ -130,7 +144,27 @@ class Replica:
 
 
 _NOTHING = b"\x00\x00"
+_BEYOND = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")  # UTF-8 of what takes two UTF-16 code units, or numbers like it
 _ANY = 1 << 31  # items: the log was bounded when it was written
+
+
+def _covers(all_of_it: list[Run], some: list[Run]) -> bool:
+    """Whether every clock of `some` is in the others, which do not overlap."""
+    starts: dict[int, list[Run]] = {}
+    for run in all_of_it:
+        starts.setdefault(run.client, []).append(run)
+    for runs in starts.values():
+        runs.sort()
+    for run in some:
+        mine = starts.get(run.client, [])
+        clock = run.clock
+        at = bisect_right(mine, clock, key=lambda one: one.clock) - 1
+        while 0 <= at < len(mine) and mine[at].clock <= clock < mine[at].end:
+            clock = mine[at].end
+            at += 1
+        if clock < run.end:
+            return False
+    return True
 
 
 def _learn(found: Update, known: dict[int, int], pairs: dict[int, array[int]]) -> None:

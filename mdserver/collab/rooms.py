@@ -1,0 +1,355 @@
+"""The open rooms: each loaded once, saved in order, projected within a second, kept for a while, closed when idle.
+
+One saver stores what all rooms have taken in, in one unit of work at a time: what arrives while it commits goes into
+the next one, so that a hundred busy rooms share their commits. One projector follows behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from mdserver.errors import Busy, Conflict, NotFound
+from mdserver.figures import UNITS, Family, Histogram, counter, gauge
+from mdserver.model import live, log
+from mdserver.model.live import Batch
+from mdserver.store.db import Database, Reader, Tx
+
+from .outbox import Turn
+from .projector import Projector
+from .replica import Broken, Replica
+from .room import Room
+
+LOG = logging.getLogger("mdserver.collab")
+
+ROOMS_AT_ONCE = 32
+"""Rooms whose rows are stored in one unit of work."""
+
+MOST_AT_ONCE = 4 << 20
+"""Bytes of one room that one unit stores."""
+
+MOST_WAITING = 64 << 20
+"""Bytes of all rooms that may wait to be stored; then none takes in any more."""
+
+KEPT = 30.0
+"""Seconds for which a room without clients is kept open."""
+
+LOOKED_AFTER = 0.2
+"""Seconds between two looks at what is due."""
+
+FIRST_RETRY, LAST_RETRY = 0.2, 5.0
+
+Closed = Callable[[Room, str], None]
+"""Told of a room that its clients have to leave, and why: `gone`, or `reset` (they may come back at once)."""
+
+
+class Rooms:
+    """All open documents of this process. `run` must be running; `close` stores everything."""
+
+    def __init__(self, database: Database, *, maximum_bytes: int) -> None:
+        self._database, self._most = database, maximum_bytes
+        self._open: dict[str, asyncio.Task[Room]] = {}
+        self._left: dict[str, float] = {}
+        self._dirty: dict[Room, None] = {}
+        self._behind: set[str] = set()
+        self._wake = asyncio.Event()
+        self._failing: dict[Room, float] = {}
+        self._storing: set[Room] = set()
+        self._stopping = False
+        self.turn = Turn()
+        self.on_closed: Closed = lambda room, why: None
+        self.projector = Projector(database, may_look=lambda room: room not in self._storing)
+        self.saves = Histogram(UNITS)
+        self.loads = self.failures = self.resets = 0
+        database.listen("log", self._changed)
+        database.listen("document", self._changed)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def found(self, document_id: str) -> Room | None:
+        """The room of a document that is open and loaded."""
+        task = self._open.get(document_id)
+        return None if task is None or not task.done() or task.exception() is not None else task.result()
+
+    def rooms(self) -> list[Room]:
+        """Those that are open and loaded."""
+        return [room for one in list(self._open) if (room := self.found(one)) is not None]
+
+    async def enter(self, document_id: str) -> Room:
+        """The document's room, loaded once however many come. NotFound when there is no such document.
+
+        Nothing may be awaited between its return and `Room.enter`, or the room might be closed meanwhile.
+        """
+        if self._stopping:
+            raise Busy("The server is shutting down.")
+        while True:
+            task = self._open.get(document_id)
+            if task is None:
+                task = self._open[document_id] = asyncio.create_task(self._load(document_id))
+                task.add_done_callback(partial(self._loaded, document_id))
+            room = await asyncio.shield(task)
+            if self._open.get(document_id) is task:  # else it was reset while we waited
+                self._left.setdefault(document_id, time.monotonic())
+                return room
+
+    def heard(self, room: Room) -> None:
+        """Something may have been taken in: have it stored."""
+        if room.pending and room not in self._dirty:
+            self._dirty[room] = None
+            self._wake.set()
+
+    def reset(self, room: Room) -> None:
+        """Drop a room whose replica cannot be trusted any more; what it has taken in is stored all the same."""
+        LOG.error("a live document had to be loaded anew: document %s", room.document_id)
+        self.resets += 1
+        self.on_closed(room, "reset")
+
+        settled = asyncio.Event()
+        room.on_settled = settled.set
+        if room.is_settled:
+            settled.set()
+
+        async def again() -> Room:
+            await settled.wait()
+            return await self._load(room.document_id)
+
+        task = self._open[room.document_id] = asyncio.create_task(again())
+        task.add_done_callback(partial(self._loaded, room.document_id))
+
+    def state(self) -> str:
+        """`ok`, or since when nothing can be stored."""
+        if not self._failing:
+            return "ok"
+        since = min(self._failing.values())
+        return f"edits have not been stored for {time.monotonic() - since:.0f} s"
+
+    async def run(self) -> None:
+        """Store, follow, project and close until cancelled."""
+        saving = asyncio.create_task(self._save())
+        try:
+            while True:
+                await asyncio.sleep(LOOKED_AFTER)
+                await self._follow()
+                await self.projector.look(self.rooms())
+                self._close_idle()
+        finally:
+            saving.cancel()
+            await asyncio.wait([saving])
+
+    async def close(self) -> None:
+        """Store what waits and give every document its version. Clients have to be gone."""
+        self._stopping = True
+        tries = 0
+        while self._dirty or any(not room.is_settled for room in self.rooms()):
+            for room in self.rooms():
+                self.heard(room)
+            if not await self._store_dirty():
+                tries += 1
+                if tries > 10:
+                    LOG.critical("edits that nobody was told to be saved could not be stored")
+                    break
+                await asyncio.sleep(FIRST_RETRY)
+        await self.projector.look(self.rooms(), all_of_it=True)
+
+    async def figures(self) -> list[Family]:
+        """What the rooms count, for those who watch the server."""
+        rooms = self.rooms()
+        return [
+            gauge("mdserver_live_rooms", "Documents that are open for live editing.", len(rooms)),
+            gauge("mdserver_live_sessions", "Clients in them.", sum(len(room.seats) for room in rooms)),
+            gauge(
+                "mdserver_live_waiting_bytes",
+                "Edits that are not stored yet.",
+                sum(room.pending_bytes for room in rooms),
+            ),
+            counter("mdserver_live_loads_total", "Documents loaded.", self.loads),
+            counter("mdserver_live_writes_total", "Writes to clients.", self.turn.written),
+            counter("mdserver_live_failures_total", "Attempts to store edits that failed.", self.failures),
+            counter("mdserver_live_resets_total", "Documents loaded anew after a failure.", self.resets),
+            counter("mdserver_live_projections_total", "Texts brought up to their logs.", self.projector.count),
+            Family("mdserver_live_batch", "histogram", "Edits of a document stored together.", self.saves.samples()),
+        ]
+
+    async def _load(self, document_id: str) -> Room:
+        found = await self._database.read(lambda db: _load(db, document_id))
+        replica = await asyncio.to_thread(Replica.load, found.snapshot, found.updates, most=self._most)
+        self.loads += 1
+        # What was committed meanwhile is told by an announcement, or was told before this: so look once more.
+        self._behind.add(document_id)
+        size = sum(map(len, found.updates))
+        return Room(document_id, replica, found.head, tail_rows=len(found.updates), tail_bytes=size)
+
+    def _loaded(self, document_id: str, task: asyncio.Task[Room]) -> None:
+        if (task.cancelled() or task.exception() is not None) and self._open.get(document_id) is task:
+            del self._open[document_id]
+
+    def _changed(self, document_id: str) -> None:
+        """Hear that somebody else has changed a document."""
+        if document_id in self._open:
+            self._behind.add(document_id)
+            self._wake.set()
+
+    async def _save(self) -> None:
+        delay = FIRST_RETRY
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._behind:
+                await self._follow()
+            while self._dirty:
+                if await self._store_dirty():
+                    delay = FIRST_RETRY
+                else:
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, LAST_RETRY)
+
+    async def _store_dirty(self) -> bool:
+        """Store what the rooms that wait longest have taken in; whether that went well."""
+        rooms = list(self._dirty)[:ROOMS_AT_ONCE]
+        for room in rooms:
+            del self._dirty[room]
+        done = await self._store(rooms)
+        if not done and len(rooms) > 1:  # whether it is one room's fault
+            done = all([await self._store([room]) for room in rooms])
+        for room in rooms:
+            self.heard(room)
+        return done
+
+    async def _store(self, rooms: list[Room]) -> bool:
+        batches = [Batch(room.document_id, room.seq, room.take_pending(MOST_AT_ONCE)) for room in rooms if room.pending]
+        if not batches:
+            return True
+
+        def change(tx: Tx) -> list[live.Appended | None]:
+            return [live.append(tx, one) for one in batches]
+
+        for room in rooms:
+            self.projector.before_storing(room)
+        self._storing.update(rooms)
+        try:
+            appended = await self._database.write(change, *[f"document:{one.document_id}" for one in batches])
+        except Exception as error:  # whatever it is, what waits must not be lost: it is tried again
+            self._failed(rooms, error)
+            return False
+        finally:
+            self._storing.difference_update(rooms)
+            if self._behind:
+                self._wake.set()
+        by_id = {room.document_id: room for room in rooms}
+        for batch, one in zip(batches, appended, strict=True):
+            room = by_id[batch.document_id]
+            self.saves.note(len(batch.rows))
+            if one is None:
+                self._gone(room)
+                continue
+            self._take_others(room, one.others)
+            room.seq = one.head
+            room.stored(len(batch.rows))
+            self.projector.after_storing(room, is_alone=not one.others)
+            self._worked(room)
+        return True
+
+    def _failed(self, rooms: list[Room], error: Exception) -> None:
+        self.failures += 1
+        if self.failures < 4 or self.failures % 100 == 0:
+            LOG.error("edits could not be stored, which is tried again: %s: %s", type(error).__name__, error)
+        for room in rooms:
+            if room not in self._failing:
+                self._failing[room] = time.monotonic()
+                room.say(_SAYS[False])
+        everybody = self.rooms()
+        if sum(room.pending_bytes for room in everybody) > MOST_WAITING:
+            for room in everybody:
+                room.refusing = True
+
+    def _worked(self, room: Room) -> None:
+        if self._failing.pop(room, None) is not None:
+            LOG.info("edits are stored again")
+            room.say(_SAYS[True])
+        for one in [room] if self._failing else self.rooms():
+            if one.refusing and not one.pending:
+                one.refusing = False
+                one.ask_all()
+
+    async def _follow(self) -> None:
+        """Take in what others have appended to the logs of open rooms."""
+        behind, self._behind = self._behind, set()
+        for document_id in behind:
+            room = self.found(document_id)
+            if room is None:
+                if document_id in self._open:
+                    self._behind.add(document_id)  # it is loading
+                continue
+            if room in self._storing:
+                self._behind.add(document_id)  # what it appends comes back with what stands before it
+                continue
+            try:
+                found = await self._database.glance(partial(_beyond, document_id=document_id, seq=room.seq))
+            except Exception as error:
+                LOG.warning("what was appended to a log could not be read: %s", error)
+                self._behind.add(document_id)
+                continue
+            if found is None:
+                self._gone(room)
+            elif room in self._storing:
+                self._behind.add(document_id)
+            elif found.head > room.seq:
+                self._take_others(room, found.updates)
+                room.seq = found.head
+
+    def _take_others(self, room: Room, updates: list[bytes]) -> None:
+        try:
+            for one in updates:
+                room.follow(one)
+        except Broken:
+            self.reset(room)
+
+    def _gone(self, room: Room) -> None:
+        """The document was purged: there is nothing to store any more."""
+        room.pending.clear()
+        room.pending_bytes, room.durable = 0, room.taken
+        self._dirty.pop(room, None)
+        self._failing.pop(room, None)
+        self.projector.forget(room)
+        self.on_closed(room, "gone")
+        if self.found(room.document_id) is room:
+            del self._open[room.document_id]
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        for document_id, left in list(self._left.items()):
+            room = self.found(document_id)
+            if room is None:
+                if document_id not in self._open:
+                    del self._left[document_id]
+            elif room.seats:
+                self._left[document_id] = now
+            elif now - left > KEPT and room.is_settled and self.projector.is_done(room):
+                del self._left[document_id], self._open[document_id]
+                self.projector.forget(room)
+                room.replica.close()
+
+
+_SAYS = {saving: msgspec.json.encode({"type": "storage", "saving": saving}).decode() for saving in (False, True)}
+
+
+def _load(db: Reader, document_id: str) -> log.Log:
+    if not db.rows("SELECT 1 FROM documents WHERE id = $1", document_id):
+        raise NotFound("There is no such document, or you cannot see it.")
+    found = log.load(db, document_id)
+    if not found.head:
+        raise Conflict("A folder has no content.")
+    return found
+
+
+def _beyond(db: Reader, *, document_id: str, seq: int) -> log.Log | None:
+    if not db.rows("SELECT 1 FROM documents WHERE id = $1", document_id):
+        return None
+    head = log.head(db, document_id)
+    return log.Log(None, log.after(db, document_id, seq) if head > seq else [], head)
