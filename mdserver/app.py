@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import __version__, authorities, terms
+from .collab.rooms import Rooms
+from .collab.settling import settle
 from .config import Config
 from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
@@ -39,6 +41,7 @@ from .web import (
     invitations,
     letters,
     limits,
+    live,
     me,
     metrics,
     pages,
@@ -77,6 +80,8 @@ ROUTES = (
     document_parts.routes,
     contents.routes,
     versions.routes,
+    live.routes,
+    live.parts,
     search.routes,
     docs.routes,
     pages.routes,
@@ -146,6 +151,7 @@ def create_app(
     app[edge.TRAFFIC] = traffic.Traffic()
     app[health.DATA] = server.data
     app[health.NOTICES] = {}
+    app[health.CHECKS] = {}
     app[metrics.TOKEN] = config.metrics.token.reveal()
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
@@ -158,13 +164,26 @@ def create_app(
     authenticator = signin.Authenticator(database)
     app[signin.SIGNIN] = authenticator
     app[api.AUTHENTICATE] = authenticator
+    app[live.LIVE] = sockets = live.Live(
+        database,
+        Rooms(database, maximum_bytes=config.limits.document),
+        authenticator,
+        live.Limits(
+            frame=config.limits.frame,
+            document=config.limits.document,
+            second=config.limits.frames_second,
+            burst=config.limits.frames_burst,
+            documents=config.limits.socket_documents,
+        ),
+        user_sockets=config.limits.user_sockets,
+    )
     passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
     backups = scheduled_backups(config, database)
     alarm = partial(_tell_administrators, app) if config.mail.host else None
     app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups, alarm=alarm))
-    sources: list[metrics.Source] = [timetable.figures, indexer.figures]
+    sources: list[metrics.Source] = [timetable.figures, indexer.figures, sockets.rooms.figures, sockets.figures]
     app[metrics.SOURCES] = sources
     if backups is not None:
         _tell_of_backups(app, backups)
@@ -196,6 +215,18 @@ def create_app(
         task.cancel()
         await asyncio.wait([task])
 
+    async def editing(app: web.Application) -> AsyncIterator[None]:
+        await settle(database)
+        tasks = [asyncio.create_task(sockets.rooms.run()), asyncio.create_task(sockets.run())]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await sockets.rooms.close()
+
+    async def parting(_: web.Application) -> None:
+        await sockets.close()
+
     async def keeping_time(_: web.Application) -> AsyncIterator[None]:
         keeping = asyncio.create_task(timetable.keep()) if config.jobs.enabled else None
         yield
@@ -203,8 +234,11 @@ def create_app(
         if keeping is not None:
             await keeping
 
-    app.cleanup_ctx.extend([hashing, mailing, noting, indexing, keeping_time])
+    app.cleanup_ctx.extend([hashing, mailing, noting, indexing, keeping_time, editing])
+    app.on_shutdown.append(parting)
+    app[health.CHECKS]["live"] = sockets.rooms.state
     pages.mount(app)
+    live.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
 
@@ -250,6 +284,7 @@ def _rates(config: Config) -> dict[str, limits.Rate]:
         "writes": rates.writes,
         "reads": rates.reads,
         "search": rates.search,
+        "sockets": rates.sockets,
     }
     return {name: limits.Rate(rate.amount, rate.seconds) for name, rate in given.items() if rate is not None}
 

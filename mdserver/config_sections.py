@@ -100,6 +100,15 @@ class Limits(Struct, frozen=True, kw_only=True):
     import_ratio: Annotated[int, "How many times its size an archive may unpack to.", integer(1, 10_000)] = 100
     keep_alive: Annotated[int, "How long a silent connection is kept open.", duration(1, HOUR)] = 75
     body_seconds: Annotated[int, "Seconds in which a request's body must have arrived.", integer(1, 3600)] = 60
+    frame: Annotated[
+        int, "Largest message of live editing, but for a document that is brought along.", size(KIB, GIB)
+    ] = 1 * MIB
+    frames_second: Annotated[
+        int, "Messages of live editing that a socket may go on sending.", integer(1, 1_000_000)
+    ] = 60
+    frames_burst: Annotated[int, "How many more it may send at once.", integer(1, 1_000_000)] = 200
+    user_sockets: Annotated[int, "Sockets of live editing that one user may have open.", integer(1, 100_000)] = 20
+    socket_documents: Annotated[int, "Documents that one of them may have open.", integer(1, 100_000)] = 100
 
 
 class Rates(Struct, frozen=True, kw_only=True):
@@ -112,6 +121,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     writes: Annotated[Rate | None, "Requests that change something.", RATE] = Rate(120, MINUTE)
     reads: Annotated[Rate | None, "Requests that only read.", RATE] = Rate(600, MINUTE)
     search: Annotated[Rate | None, "Searches.", RATE] = Rate(60, MINUTE)
+    sockets: Annotated[Rate | None, "Sockets of live editing that are opened.", RATE] = Rate(30, MINUTE)
 
 
 class Accounts(Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ COOKIE = "mds_ws_"
 PERSONAL = "mds_pat_"
 ONE_TIME = "mds_ot_"
 INVITATION = "mds_in_"
+TICKET = "mds_tk_"
 
 SHORTEST, LONGEST = 8, 128  # characters of a password, counted in NFC
 _LONGEST_RAW = 4 * LONGEST  # before NFC, whose time grows with the square of a run of combining marks

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from mdserver import html, outline
 from mdserver.errors import Conflict, NotAcceptable
-from mdserver.model import backlinks, documents, versions
+from mdserver.model import backlinks, documents, live, versions
 from mdserver.model.access import EDITOR, VIEWER, Principal
 from mdserver.model.documents import Document
 from mdserver.model.updates import Edited
@@ -106,6 +106,8 @@ async def merge_content(request: web.Request, id: str, body: Edit) -> Reply[Edit
         if body.base_version == document.version:
             return None
         known = versions.text_of(db, document, body.base_version)
+        if known is None:
+            known = live.text_of_moment(db, document.id, body.base_version)
         if known is None:
             known = body.base_content
         if known is None:

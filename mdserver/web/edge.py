@@ -27,6 +27,8 @@ log = logging.getLogger("mdserver.web")
 ORIGINS: web.AppKey[frozenset[str]] = web.AppKey("origins", frozenset)
 STOPPING: web.AppKey[list[bool]] = web.AppKey("stopping", list)
 TRAFFIC: web.AppKey[Traffic] = web.AppKey("traffic")
+UPGRADED: web.RequestKey[Callable[[], None] | None] = web.RequestKey("upgraded")
+"""Given to what becomes a WebSocket: to be called when it has, once (`upgraded`)."""
 
 EXPOSED = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-MDServer, X-Request-Id"
@@ -74,6 +76,33 @@ class Boundary:
                 sent = wire.response(request, made) if isinstance(made, Answer) else made
             except ValueError as error:
                 sent = wire.response(request, self._broken(request, "an answer could not be written", error))
+            self.leave(request, request_id, request.get(ME), sent.status, started, tally)
+            return sent
+
+        return answer
+
+    def guard_socket(
+        self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], tally: Tally
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The boundary around what becomes a WebSocket: it ends long after it was answered, and is counted as it opens.
+
+        The handler calls `upgraded` then; until it does, it may raise problems as any other.
+        """
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            started = time.perf_counter()
+            request_id = self.enter(request)
+            request[UPGRADED] = lambda: self.leave(request, request_id, request.get(ME), 101, started, tally)
+            try:
+                return await handler(request)
+            except Problem as problem:
+                made = problem_answer(request, problem)
+            except Exception as error:
+                made = self._broken(request, "a socket failed", error)
+            if request.transport is None or request[UPGRADED] is None:
+                raise ConnectionError("the socket has failed")
+            self.dress(request, made)
+            sent = wire.response(request, made)
             self.leave(request, request_id, request.get(ME), sent.status, started, tally)
             return sent
 
@@ -135,6 +164,14 @@ class Boundary:
     def _broken(self, request: web.Request, what: str, error: Exception) -> Answer:
         log.error(what, exc_info=error, extra={"request_id": request[REQUEST_ID], "route": _route(request)})
         return problem_answer(request, Problem("Something broke in the server; it was logged."))
+
+
+def upgraded(request: web.Request) -> None:
+    """Say that the request has become a WebSocket, for which there is no other answer any more."""
+    note = request[UPGRADED]
+    request[UPGRADED] = None
+    if note is not None:
+        note()
 
 
 def problem_answer(request: web.Request, problem: Problem) -> Answer:

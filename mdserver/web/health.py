@@ -27,6 +27,9 @@ NOTICES: web.AppKey[dict[str, Callable[[], Awaitable[str]]]] = web.AppKey("notic
 It may ask the database, and is left out where that does not answer.
 """
 
+CHECKS: web.AppKey[dict[str, Callable[[], str]]] = web.AppKey("checks", dict)
+"""Further checks: name → `ok`, or in a few words why the server cannot do its work."""
+
 LEAST_FREE = 64 << 20
 PATIENCE = 2.0
 
@@ -69,6 +72,7 @@ async def readyz(request: web.Request) -> Ready:
         "database": await _database(request.app),
         "disk": _disk(request.app.get(DATA)),
         "process": "stopping" if True in request.app[STOPPING] else "ok",
+        **{name: state() for name, state in request.app.get(CHECKS, {}).items()},
     }
     failed = [name for name, state in checks.items() if state != "ok"]
     if checks["database"] == "ok":

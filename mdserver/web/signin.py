@@ -89,6 +89,22 @@ class Authenticator:
             return known[1]
         return await self._look_up(token, hashed)
 
+    async def known_until(self, token: str) -> Known | None:
+        """Who presents this token and until when, looked up anew; None when it is no good. Not for cookies."""
+        if token.startswith(crypto.COOKIE):
+            return None
+        question = _question(token, sha256(token.encode("utf-8", "surrogatepass")).digest())
+        return None if question is None else await self._database.glance(question)
+
+    async def of_cookie(self, request: web.Request) -> Principal | None:
+        """Who a browser's cookie is of, for a connection that its own page has opened."""
+        header = request.headers.get("Cookie")
+        name = SECURE_COOKIE if is_https(request) else PLAIN_COOKIE
+        token = None if header is None else read_cookie(header, name)
+        if token is None or not token.startswith(crypto.COOKIE) or not _has_own_origin(request):
+            return None
+        return await self.principal(token)
+
     async def close(self) -> None:
         """Wait for what is being written beside the requests."""
         await self.later.close()
@@ -217,5 +233,9 @@ def _is_own(request: web.Request) -> bool:
         return False
     if headers.get("Sec-Fetch-Site") in ("same-origin", "none"):
         return True
+    return _has_own_origin(request)
+
+
+def _has_own_origin(request: web.Request) -> bool:
     public = urlsplit(request.app[PUBLIC_URL])
-    return headers.get("Origin") == f"{public.scheme}://{public.netloc}"
+    return request.headers.get("Origin") == f"{public.scheme}://{public.netloc}"

@@ -1,0 +1,315 @@
+"""Live editing over WebSockets: who may open one, those that are open, and what changes under them.
+
+`/collab` is for Hocuspocus' provider, `/collab/{document}` for y-websocket. Who asks is said by a ticket in the
+address, an access or personal token in a header or as subprotocol, or the cookie of the server's own pages; a provider
+may say it for each document instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgspec
+from aiohttp import web
+
+from mdserver.collab.room import Room
+from mdserver.collab.rooms import Rooms
+from mdserver.errors import Malformed, NotFound, Problem, TooMuch
+from mdserver.figures import Family, gauge
+from mdserver.model import documents, sessions, tokens
+from mdserver.model.access import VIEWER, Person, Principal
+from mdserver.store.db import Database, Reader
+
+from . import edge
+from .api import BASE_PATH, LIMITS, ME, RATES, SIGNED_IN, Routes, me
+from .limits import address
+from .policies import document as of_document
+from .signin import SIGNIN, Authenticator
+from .sockets import FORBIDDEN, RESTARTING, SIGNED_OUT, Connection, Limits
+from .tickets import LIFETIME, Tickets
+
+log = logging.getLogger("mdserver.collab")
+
+PROTOCOL = "mdserver.v1"
+HEARTBEAT = 25.0
+"""Seconds of silence after which a client is asked whether it is there; half as many later it is given up."""
+
+CLOSING = 3.0
+"""Seconds that a client has to answer a close."""
+
+LOOKED_AT = 5.0
+JUDGED_AGAIN = 300.0
+"""Seconds after which everybody is judged again, whatever was heard."""
+
+routes = Routes("live", prefix="")
+parts = Routes("live")
+
+
+class Live:
+    """The open sockets, and what they stand on."""
+
+    def __init__(
+        self, database: Database, rooms: Rooms, authenticator: Authenticator, limits: Limits, *, user_sockets: int
+    ) -> None:
+        self.database, self.rooms, self.authenticator, self.limits = database, rooms, authenticator, limits
+        self.tickets = Tickets()
+        self._user_sockets = user_sockets
+        self._open: set[Connection] = set()
+        self._of: dict[str, set[Connection]] = {}  # by account
+        self._sockets: Counter[str] = Counter()  # opened by an account, or where none was said by an address
+        self._judging: set[asyncio.Task[None]] = set()
+        self._unjudged: set[Connection] = set()
+        self._judged = time.monotonic()
+        rooms.on_closed = self._reset
+        database.listen("user", self._somebody)
+        database.listen("member", lambda key: self._somebody(key.partition(" ")[2]))
+        for topic in ("session", "token"):
+            database.listen(topic, self._credential)
+        database.listen("document", self._document)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def serve(self, connection: Connection, opener: str, hear: Callable[[bytes], Awaitable[int]]) -> None:
+        """Have a socket that `opener` opened be heard until it ends."""
+        self._open.add(connection)
+        self._sockets[opener] += 1
+        self.know(connection)
+        try:
+            await connection.run(hear)
+        finally:
+            self._open.discard(connection)
+            self._sockets[opener] -= 1
+            if not self._sockets[opener]:
+                del self._sockets[opener]
+            for known in list(self._of.values()):
+                known.discard(connection)
+            for user_id in [one for one, known in self._of.items() if not known]:
+                del self._of[user_id]
+
+    def check(self, opener: str) -> None:
+        """TooMuch when that account or address has as many sockets open as it may."""
+        if self._sockets[opener] >= self._user_sockets:
+            raise TooMuch(f"At most {self._user_sockets} sockets may be open.", retry_after=10)
+
+    def know(self, connection: Connection) -> None:
+        """Remember whose a socket is by now."""
+        for user_id in connection.people:
+            self._of.setdefault(user_id, set()).add(connection)
+
+    async def still(self, principal: Principal) -> Principal | None:
+        """The same person as they are now; None when their session or token has ended."""
+        noun = tokens if principal.kind == "token" else sessions
+        return await self.database.glance(lambda db: noun.still(db, principal.credential_id))
+
+    async def run(self) -> None:
+        """Look after the open sockets until cancelled."""
+        while True:
+            await asyncio.sleep(LOOKED_AT)
+            now = time.monotonic()
+            for connection in list(self._open):
+                connection.look(now)
+            if now - self._judged > JUDGED_AGAIN:
+                self._judged = now
+                self._judge(self._open)
+
+    async def close(self) -> None:
+        """Send everybody away: the server stops, and they may come back."""
+        closing = list(self._open)
+        for connection in closing:
+            connection.close(RESTARTING, "the server is restarting")
+        for _ in range(int(10 * CLOSING)):
+            if not self._open:
+                break
+            await asyncio.sleep(0.1)
+        for task in list(self._judging):
+            task.cancel()
+
+    async def figures(self) -> list[Family]:
+        """What is counted, for those who watch the server."""
+        return [gauge("mdserver_live_sockets", "Open sockets of live editing.", len(self._open))]
+
+    def _reset(self, room: Room, why: str) -> None:
+        for connection in list(self._open):
+            if any(held.seat.room is room for held in connection.held.values()):
+                connection.reset(room, why)
+
+    def _somebody(self, user_id: str) -> None:
+        self._judge(self._of.get(user_id, ()))
+
+    def _credential(self, credential_id: str) -> None:
+        self._judge(
+            one
+            for one in self._open
+            if (one.principal is not None and one.principal.credential_id == credential_id)
+            or any(held.principal.credential_id == credential_id for held in one.held.values())
+        )
+
+    def _document(self, document_id: str) -> None:
+        self._judge(
+            one for one in self._open if any(held.seat.room.document_id == document_id for held in one.held.values())
+        )
+
+    def _judge(self, connections: Iterable[Connection]) -> None:
+        self._unjudged.update(connections)
+        if self._unjudged and not self._judging:
+            task = asyncio.create_task(self._judge_all())
+            self._judging.add(task)
+            task.add_done_callback(self._judging.discard)
+
+    async def _judge_all(self) -> None:
+        while self._unjudged:
+            connection = self._unjudged.pop()
+            try:
+                await connection.judge()
+            except Exception:
+                log.exception("a socket could not be judged again, and was closed")
+                connection.close(RESTARTING, "try again")
+
+
+LIVE: web.AppKey[Live] = web.AppKey("live", Live)
+
+
+class Ticket(msgspec.Struct):
+    """What opens one socket; `expires_in` is in seconds."""
+
+    ticket: str
+    expires_in: int
+
+
+class Present(msgspec.Struct):
+    """Somebody who has a document open, on how many sockets."""
+
+    user: Person
+    sessions: int
+
+
+class Presence(msgspec.Struct):
+    """Who has a document open now."""
+
+    items: list[Present]
+
+
+@routes.post("/collab/tickets", policy=SIGNED_IN, scope="read", status=201)
+async def make_ticket(request: web.Request) -> Ticket:
+    """Get a ticket that opens one WebSocket of live editing, as `?ticket=`, within 30 seconds.
+
+    It is for clients that can send no header of their own, such as y-websocket in a browser.
+    """
+    return Ticket(request.app[LIVE].tickets.issue(me(request)), LIFETIME)
+
+
+@parts.get("/documents/{id}/presence", policy=of_document(VIEWER))
+def presence(request: web.Request, db: Reader, id: str) -> Presence:
+    """List who has a document open for live editing."""
+    documents.find(db, me(request), id)
+    room = request.app[LIVE].rooms.found(id)
+    seats = [] if room is None else [seat.person for seat in room.seats]
+    counts = Counter(one.id for one in seats)
+    people = {one.id: one for one in seats}
+    return Presence([Present(people[one], count) for one, count in counts.items()])
+
+
+def mount(app: web.Application) -> None:
+    """Put the two addresses of live editing into an application. Before the router's own routes."""
+    boundary, base = edge.Boundary(app), app[BASE_PATH]
+    for path, handler in (("/collab", provider), ("/collab/{document}", y_websocket)):
+        tally = app[edge.TRAFFIC].tally("GET", path, of="sockets")
+        app.router.add_get(base + path, boundary.guard_socket(handler, tally), allow_head=False)
+
+
+async def provider(request: web.Request) -> web.StreamResponse:
+    """A Hocuspocus provider: it says for each document who it is, unless that is said here."""
+    principal, said = await _who(request)
+    if said and principal is None:
+        return await _refused(request, SIGNED_OUT, "signed-out")
+    ws, connection, opener = await _opened(request, principal)
+    await request.app[LIVE].serve(connection, opener, connection.frames)
+    return ws
+
+
+async def y_websocket(request: web.Request) -> web.StreamResponse:
+    """A y-websocket client: one document, and whoever asks is known before."""
+    principal, _ = await _who(request)
+    if principal is None:
+        return await _refused(request, SIGNED_OUT, "signed-out")
+    ws, connection, opener = await _opened(request, principal)
+    try:
+        await connection.take_seat(request.match_info["document"], principal)
+    except Problem as problem:
+        await ws.close(code=FORBIDDEN, message=problem.slug.encode())
+        return ws
+    await request.app[LIVE].serve(connection, opener, connection.messages)
+    return ws
+
+
+async def _who(request: web.Request) -> tuple[Principal | None, bool]:
+    """Who asks, and whether anything was said about that."""
+    live, authenticator = request.app[LIVE], request.app[SIGNIN]
+    ticket = request.query.get("ticket")
+    if ticket is not None:
+        return live.tickets.use(ticket), True
+    token = next(
+        (one[7:] for one in _protocols(request) if one.startswith("bearer.")),
+        None,
+    )
+    header = request.headers.get("Authorization", "")
+    if token is None and header.lower().startswith("bearer "):
+        token = header[7:].strip()
+    if token is not None:
+        known = await authenticator.known_until(token)
+        return (None if known is None else known.principal), True
+    return await authenticator.of_cookie(request), False
+
+
+def _protocols(request: web.Request) -> list[str]:
+    given = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    return [one.strip() for one in given.split(",") if one.strip()]
+
+
+async def _opened(request: web.Request, principal: Principal | None) -> tuple[web.WebSocketResponse, Connection, str]:
+    """Make the request a WebSocket. TooMuch before that, Malformed when it is none."""
+    live = request.app[LIVE]
+    opener = address(request) if principal is None else principal.user_id
+    ws = _socket(request)
+    request.app[RATES].spend(request, "sockets", opener)
+    live.check(opener)
+    if True in request.app[edge.STOPPING]:
+        raise NotFound("The server is shutting down.")
+    if principal is not None:
+        request[ME] = principal
+    await ws.prepare(request)
+    edge.upgraded(request)
+    return ws, Connection(live, request, ws, principal), opener
+
+
+async def _refused(request: web.Request, code: int, reason: str) -> web.StreamResponse:
+    """Let a client in only to tell it why not: a browser's script cannot read the answer to its request."""
+    ws = _socket(request)
+    request.app[RATES].spend(request, "sockets", address(request))
+    await ws.prepare(request)
+    edge.upgraded(request)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        await ws.close(code=code, message=reason.encode())
+    return ws
+
+
+def _socket(request: web.Request) -> web.WebSocketResponse:
+    ws = web.WebSocketResponse(
+        protocols=(PROTOCOL,),
+        heartbeat=HEARTBEAT,
+        timeout=CLOSING,
+        compress=False,
+        max_msg_size=max(request.app[LIMITS].document, request.app[LIVE].limits.frame) + 1024,
+    )
+    if not ws.can_prepare(request).ok:
+        raise Malformed("This address speaks WebSocket (RFC 6455).")
+    return ws
+
+
+__all__ = ["LIVE", "Limits", "Live", "mount", "parts", "routes"]

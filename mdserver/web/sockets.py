@@ -1,0 +1,383 @@
+"""One WebSocket of live editing: frames to seats in rooms and back, for either kind of client.
+
+A Hocuspocus provider opens many documents on one socket and says for each who it is; a y-websocket client has one, and
+was let in before its socket opened. What comes is heard in order; a client that sends faster than it may is read more
+slowly, and one that sends what is not sound has to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from mdserver import clock, ids
+from mdserver.collab import protocol
+from mdserver.collab.ledger import Ledger
+from mdserver.collab.outbox import Outbox, frame
+from mdserver.collab.protocol import Change, Close, Frame, Message, Ping, Pong, Stateless, Step2, Token
+from mdserver.collab.replica import Broken
+from mdserver.collab.room import LONG, Room, Seat
+from mdserver.crdt import guard
+from mdserver.crdt.guard import Unsound
+from mdserver.errors import Problem
+from mdserver.model import documents
+from mdserver.model.access import EDITOR, Principal, at_least
+from mdserver.store.db import Reader
+
+if TYPE_CHECKING:
+    from .live import Live
+
+log = logging.getLogger("mdserver.collab")
+
+TOO_MANY, TOO_BIG, RESTARTING, RESET = 1008, 1009, 1012, 4205
+UNSOUND, SIGNED_OUT, FORBIDDEN, SILENT = 4400, 4401, 4403, 4408
+"""Close codes. A client comes back after the first four; those from 4400 to 4499 y-websocket takes as final."""
+
+GRACE = 30.0
+"""Seconds in which a socket must have said who it is, and in which a client must answer when it is asked again."""
+
+PATIENCE = 30.0
+"""Seconds for which a client may go on sending faster than it may before it has to go."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one socket may do: bytes of a message and of a document that is brought along, messages, documents."""
+
+    frame: int
+    document: int
+    second: int
+    burst: int
+    documents: int
+
+
+class Closing(Exception):
+    """The socket has to be closed, for this reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class _Held(NamedTuple):
+    """A seat, with whose credential it was taken, and until when that is good (ms; None: as long as the session)."""
+
+    seat: Seat
+    principal: Principal
+    until: int | None
+
+
+class Connection:
+    """One open socket. `principal` is who opened it, where that was said in its request."""
+
+    def __init__(
+        self, live: Live, request: web.Request, ws: web.WebSocketResponse, principal: Principal | None
+    ) -> None:
+        transport = request.transport
+        assert isinstance(transport, asyncio.Transport)
+        self.principal = principal
+        self.opened = time.monotonic()
+        self.held: dict[bytes, _Held] = {}
+        self.asked: dict[bytes, float] = {}
+        """Addresses whose client was asked who it is, and since when."""
+        self._live, self._ws, self._transport = live, ws, transport
+        self._limits = live.limits
+        self._outbox = Outbox(
+            live.rooms.turn, write=self._write, waiting=transport.get_write_buffer_size, cut=self._cut
+        )
+        self._credit = float(self._limits.burst)
+        self._credited = self.opened
+        self._hurried: float | None = None
+        self._closing: asyncio.Task[object] | None = None
+
+    @property
+    def people(self) -> set[str]:
+        """The accounts that have something open here."""
+        own = {self.principal.user_id} if self.principal is not None else set()
+        return own | {one.principal.user_id for one in self.held.values()}
+
+    async def run(self, hear: Callable[[bytes], Awaitable[int]]) -> None:
+        """Hear until the socket ends. `hear` is `frames` or `messages`."""
+        try:
+            async for message in self._ws:
+                if message.type is WSMsgType.TEXT:
+                    raise Closing(UNSOUND, "messages are binary")
+                if message.type is not WSMsgType.BINARY:
+                    break
+                self._credit -= await hear(message.data)
+                if self._credit < 0:
+                    await self._slow_down()
+        except Closing as closing:
+            self.close(closing.code, closing.reason)
+        except Unsound as error:
+            log.info("a socket was closed for what it sent: %s", error)
+            self.close(UNSOUND, "what was sent is not sound")
+        finally:
+            for address in list(self.held):
+                self.drop(address)
+            if self._closing is not None:
+                await asyncio.wait([self._closing])
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket soon."""
+        if self._closing is None:
+            self._live.rooms.turn.end()
+            self._closing = asyncio.create_task(self._close(code, reason))
+
+    def drop(self, address: bytes) -> None:
+        """Leave a document."""
+        held = self.held.pop(address, None)
+        self.asked.pop(address, None)
+        if held is not None:
+            held.seat.room.leave(held.seat)
+
+    # What a Hocuspocus provider sends.
+
+    async def frames(self, data: bytes) -> int:
+        """Hear one frame of a provider; how much it weighs."""
+        self._check_size(data)
+        found = protocol.read_frame(data)
+        if isinstance(found, Ping):
+            self._outbox.put(frame(protocol.PONG_FRAME))
+            return 1
+        if isinstance(found, Pong):
+            return 1
+        message = found.message
+        if isinstance(message, Token):
+            await self._open(found, message)
+            return 1
+        held = self.held.get(found.address)
+        if held is None or isinstance(message, Stateless):
+            return 1  # of a document that was closed meanwhile; or what no server needs
+        if isinstance(message, Close):
+            self.drop(found.address)
+            return 1
+        return await self._pass_on(held.seat, message)
+
+    async def _open(self, found: Frame, token: Token) -> None:
+        address, document_id = found.address, found.document
+        principal, until = await self._who(token.token)
+        if principal is None:
+            self._deny(address, "signed-out")
+            return
+        before = self.held.get(address)
+        if before is not None and before.principal.user_id != principal.user_id:
+            self.drop(address)
+            before = None
+        if before is None and len(self.held) >= self._limits.documents:
+            self._deny(address, "too-many-documents")
+            return
+        try:
+            seat = await self.take_seat(document_id, principal, address=address, ledger=Ledger(), until=until)
+        except Problem as problem:
+            self._deny(address, problem.slug)
+            return
+        self.asked.pop(address, None)
+        seat.send(protocol.let_in(read_only=seat.read_only))
+
+    async def _who(self, token: str) -> tuple[Principal | None, int | None]:
+        """Who presents a token, and until when it is good; nothing presented means whoever opened the socket."""
+        if not token:
+            return self.principal, None
+        principal = self._live.tickets.use(token)
+        if principal is not None:
+            return principal, None
+        known = await self._live.authenticator.known_until(token)
+        return (None, None) if known is None else (known.principal, known.expires_at)
+
+    def _deny(self, address: bytes, reason: str) -> None:
+        self.drop(address)
+        self._outbox.answer(address + protocol.refuse(reason, named=True))
+
+    # What a y-websocket client sends.
+
+    async def messages(self, data: bytes) -> int:
+        """Hear one frame of a y-websocket client; how much it weighs."""
+        self._check_size(data)
+        weight = 0
+        for message in protocol.read_messages(data):
+            held = self.held.get(b"")
+            if held is None:
+                break
+            weight += await self._pass_on(held.seat, message)
+        return weight
+
+    # Both.
+
+    async def take_seat(
+        self,
+        document_id: str,
+        principal: Principal,
+        *,
+        address: bytes = b"",
+        ledger: Ledger | None = None,
+        until: int | None = None,
+    ) -> Seat:
+        """Open a document, or hold it on by another credential. NotFound, Conflict: as REST would say."""
+        read_only = await self._may_open(document_id, principal)
+        held = self.held.get(address)
+        if held is None:
+            room = await self._live.rooms.enter(document_id)
+            read_only = await self._may_open(document_id, principal)  # loading may have taken a while
+            if self._live.rooms.found(document_id) is not room:
+                room = await self._live.rooms.enter(document_id)
+            seat = Seat(
+                room,
+                actor=principal,
+                person=principal.person,
+                outbox=self._outbox,
+                read_only=read_only,
+                address=address,
+                ledger=ledger,
+            )
+            room.enter(seat)
+        else:
+            seat = held.seat
+            seat.actor, seat.person, seat.read_only = principal, principal.person, read_only
+        self.held[address] = _Held(seat, principal, until)
+        self._live.know(self)
+        return seat
+
+    async def _may_open(self, document_id: str, principal: Principal) -> bool:
+        """Whether it may only be read. NotFound and Conflict where it may not even be that."""
+        return await self._live.database.glance(lambda db: judged(db, principal, document_id))
+
+    async def _pass_on(self, seat: Seat, message: Message) -> int:
+        """Have the room hear a message; how much it weighs."""
+        room, weight, read = seat.room, 1, None
+        if isinstance(message, Step2 | Change):
+            size = len(message.update)
+            if size > LONG:
+                most = self._limits.document if isinstance(message, Step2) else self._limits.frame
+                if size > most:
+                    raise Closing(TOO_BIG, f"an update may have {most} bytes")
+                weight += size // LONG
+                read = await asyncio.to_thread(guard.read_update, message.update)
+                if seat not in room.seats:
+                    return weight
+        try:
+            weight = max(weight, room.hear(seat, message, read))
+        except Broken:
+            self._live.rooms.reset(room)
+            return weight
+        except Unsound as error:
+            log.info("an update was refused: document %s: %s", room.document_id, error)
+            if seat.ledger is None:
+                raise
+            seat.send(protocol.saved(False))
+            seat.send(protocol.close("what was sent is not sound"))
+            self.drop(seat.address)
+            return weight
+        self._live.rooms.heard(room)
+        return weight
+
+    async def judge(self) -> None:
+        """See again whether those who are in may be, and what they may."""
+        if self.principal is not None:
+            self.principal = await self._live.still(self.principal)
+            if self.principal is None:
+                self.close(SIGNED_OUT, "signed out")
+                return
+        for address, held in list(self.held.items()):
+            principal = await self._live.still(held.principal)
+            reason = "signed-out"
+            if principal is not None:
+                try:
+                    read_only = await self._may_open(held.seat.room.document_id, principal)
+                except Problem as problem:
+                    principal, reason = None, problem.slug
+            if self.held.get(address) is not held:
+                continue
+            seat = held.seat
+            if principal is None:
+                self._turn_out(address, seat, reason)
+                continue
+            self.held[address] = held._replace(principal=principal)
+            seat.actor, seat.person = principal, principal.person
+            if seat.read_only != read_only:
+                seat.read_only = read_only
+                if seat.ledger is not None:
+                    seat.send(protocol.let_in(read_only=read_only))
+                if not read_only:
+                    seat.send(protocol.step1(seat.room.replica.state_vector()))
+
+    def look(self, now: float) -> None:
+        """Ask those whose token has expired for another; close what nobody has said anything about."""
+        if not self.held and self.principal is None and now - self.opened > GRACE:
+            self.close(SILENT, "nobody said who this is")
+        for address, held in list(self.held.items()):
+            if held.until is None or held.until > clock.now():
+                continue
+            since = self.asked.setdefault(address, now)
+            if since == now:
+                held.seat.send(protocol.ask_token())
+            elif now - since > GRACE:
+                self._turn_out(address, held.seat, "signed-out")
+
+    def reset(self, room: Room, why: str) -> None:
+        """A room has gone under those who were in it."""
+        if why == "reset":
+            self.close(RESET, "the document is loaded anew")
+        for address, held in list(self.held.items()):
+            if held.seat.room is room:
+                if why == "reset":
+                    self.drop(address)
+                else:
+                    self._turn_out(address, held.seat, "not-found")
+
+    def _turn_out(self, address: bytes, seat: Seat, reason: str) -> None:
+        """Close a document for a client that may not have it open any more."""
+        if seat.ledger is not None:
+            seat.send(protocol.refuse(reason, named=True))
+            seat.send(protocol.close(reason))
+            self.drop(address)
+            return
+        seat.send(protocol.refuse(reason, named=False))
+        self.drop(address)
+        self.close(SIGNED_OUT if reason == "signed-out" else FORBIDDEN, reason)
+
+    def _check_size(self, data: bytes) -> None:
+        if len(data) > self._limits.frame and len(data) > self._limits.document + protocol.MOST_NAME + 64:
+            raise Closing(TOO_BIG, f"a message may have {self._limits.frame} bytes")
+
+    async def _slow_down(self) -> None:
+        """Wait until a message more may be heard: the client's own connection holds the others back meanwhile."""
+        now = time.monotonic()
+        self._credit = min(self._limits.burst, self._credit + (now - self._credited) * self._limits.second)
+        self._credited = now
+        if self._credit >= 0:
+            if self._credit > self._limits.burst / 2:
+                self._hurried = None
+            return
+        self._hurried = self._hurried or now
+        if now - self._hurried > PATIENCE:
+            raise Closing(TOO_MANY, "too many messages")
+        await asyncio.sleep(-self._credit / self._limits.second)
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _cut(self) -> None:
+        log.info("a socket whose client does not read was cut off")
+        self._transport.abort()
+
+    async def _close(self, code: int, reason: str) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await self._ws.close(code=code, message=reason.encode())
+
+
+def judged(db: Reader, me: Principal, document_id: str) -> bool:
+    """Whether somebody may only read a document live. NotFound, Forbidden, Conflict when not even that."""
+    if not ids.is_id(document_id):
+        raise documents.unknown()
+    document = documents.find(db, me, document_id)
+    documents.require_text(document)
+    documents.require_live(document)
+    return not (at_least(document.role, EDITOR) and "write" in me.scopes)

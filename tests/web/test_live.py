@@ -1,0 +1,56 @@
+"""Live editing as clients meet it: two wires, one room, and what the log and REST say of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .conftest import Person, Server
+from .editors import opened, y_websocket
+
+
+async def document(person: Person, content: str = "Hello") -> str:
+    """A document in the person's own workspace."""
+    path = f"/workspaces/{person.workspace_id}/documents"
+    answer = await person.post(path, {"title": "Notes", "content": content})
+    assert answer.status == 201, answer
+    return str(answer.json["id"])
+
+
+async def text_of(person: Person, id: str) -> str:
+    return str((await person.get(f"/documents/{id}")).json["content"])
+
+
+async def shown(person: Person, id: str, text: str) -> None:
+    """Wait until REST shows this text."""
+    async with asyncio.timeout(10):
+        while await text_of(person, id) != text:  # noqa: ASYNC110 (only REST tells)
+            await asyncio.sleep(0.02)
+
+
+async def test_two_wires_one_document(server: Server) -> None:
+    ada = await server.person("Ada")
+    bob = await server.member(ada, "Bob", "editor")
+    id = await document(ada)
+    async with opened(ada, id) as first, y_websocket(bob, id) as second:
+        await second.sync()
+        assert (first.text, second.text, first.scope) == ("Hello", "Hello", "read-write")
+        await first.write(", world")
+        await first.until(lambda: first.saved == 2)  # its answer to the server's question, and the edit
+        await second.until(lambda: second.text == "Hello, world")
+        await second.write("Oh: ", 0)
+        await first.until(lambda: first.text == "Oh: Hello, world")
+        await shown(ada, id, "Oh: Hello, world")
+
+
+async def test_what_rest_writes_appears_at_once(server: Server) -> None:
+    ada = await server.person("Ada")
+    id = await document(ada, "One two three")
+    async with opened(ada, id) as editor, y_websocket(ada, id) as other:
+        await other.sync()
+        await editor.write("!")
+        answer = await ada.put(f"/documents/{id}/content", {"content": "One two four"}, headers={"If-Match": "*"})
+        assert answer.status == 200, answer
+        for one in (editor, other):
+            await one.until(lambda one=one: "four" in one.text)  # type: ignore[misc]
+        await shown(ada, id, editor.text)
+        assert editor.text == other.text
