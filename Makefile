@@ -2,12 +2,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := tests/npm/node_modules/.package-lock.json
 SERVE_ARGS ?=
 EXAMPLES ?= 100
 CYCLES ?= 200
 IMAGES ?= 3000
 
-.PHONY: serve test lint check bench fuzz crash binary test-binary wheel test-wheel clean help
+.PHONY: serve test lint check npm bench fuzz crash binary test-binary wheel test-wheel clean help
 
 help:            ## list these targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -15,7 +16,7 @@ help:            ## list these targets
 serve: $(VENV)/.serve  ## start the server on SQLite and local files in ./data
 	@exec $(BIN)/mdserver serve $(SERVE_ARGS)
 
-test: lint check  ## everything that CI runs: ruff, mypy, pytest on SQLite and PostgreSQL
+test: lint check $(NPM)  ## everything that CI runs: ruff, mypy, pytest on SQLite and PostgreSQL
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.test
@@ -24,6 +25,8 @@ lint: $(VENV)/.test
 
 check: $(VENV)/.test
 	$(BIN)/mypy
+
+npm: $(NPM)  ## the real clients of live editing, from npm, with the Node of the environment: tests/npm/node_modules
 
 bench: $(VENV)/.test  ## our numbers beside PocketBase, datasette and a bare aiohttp handler
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -58,7 +61,7 @@ test-wheel: wheel  ## install the package into an empty environment, and run it 
 	$(BIN)/python -m tests.deploy.packed build/wheel/bin/mdserver
 
 clean:           ## remove the environment and caches (never ./data)
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/npm/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,4 +72,9 @@ $(VENV)/.serve: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+# npm writes its stamp itself, and asks the registry that the machine is set up for.
+$(NPM): tests/npm/package.json tests/npm/package-lock.json | $(VENV)/.test
+	$(BIN)/python -m tests.npm ci --loglevel=error
 	@touch $@

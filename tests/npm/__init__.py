@@ -1,0 +1,1 @@
+"""The real clients of live editing, from npm, driven by tests."""
