@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from tests.npm import clients, scenarios
+from tests.npm import clients, processes, scenarios
 from tests.npm import peers as servers
 from tests.npm.clients import Client, Driver, Failed, Kind
 from tests.npm.peers import Peers
@@ -84,6 +88,49 @@ async def test_what_only_hocuspocus_says(node: Driver, peers: Peers, kind: Kind)
     await other.drop()
     assert len(await ada.closed()) == 1
     await asyncio.gather(ada.synced(), other.synced())
+
+
+async def test_how_they_come_and_go(node: Driver) -> None:
+    """What they bring along, and that 3.x stays away when it is told to, as 2.x does not."""
+    asked: list[tuple[str, str | None, str | None]] = []
+
+    async def answer(request: web.Request) -> web.WebSocketResponse:
+        asked.append((request.path_qs, request.headers.get("Origin"), request.headers.get("X-Test")))
+        socket = web.WebSocketResponse(protocols=["mdserver.v1"])
+        await socket.prepare(request)
+        await socket.close(code=4401, message=b"who are you?")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", answer)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/collab")).replace("http", "ws", 1)
+        headers = {"X-Test": "yes"}
+        for kind in ("y-websocket", "y-websocket2"):
+            client = await node.open(
+                kind,
+                url=url,
+                document="plan",
+                ticket="t1",
+                protocols=["mdserver.v1", "bearer.x"],
+                headers=headers,
+                origin="https://example.org",
+                wait=False,
+            )
+            assert (await client.closed())[0] == {"code": 4401, "reason": "who are you?"}
+            if kind == "y-websocket":
+                await client.credentials(ticket="t2")
+                await client.connect()
+            await client.closed(2)
+            came = ("https://example.org", "yes")
+            again = "t2" if kind == "y-websocket" else "t1"
+            assert asked[:2] == [("/collab/plan?ticket=t1", *came), (f"/collab/plan?ticket={again}", *came)]
+            await client.destroy()
+            asked.clear()
+        client = await node.open("hocuspocus", url=url, document="plan", headers=headers, wait=False)
+        await client.closed(2)
+        assert set(asked) == {("/collab", None, "yes")}
+        await client.destroy()
 
 
 async def test_codemirror_is_bound(node: Driver, peers: Peers) -> None:
@@ -177,3 +224,11 @@ async def test_the_process_dies_with_the_block() -> None:
             raise RuntimeError
     with pytest.raises(Failed, match="has ended"):
         await driver.do("let_escape")
+
+
+def test_what_is_installed_is_certain() -> None:
+    """Exact versions with their hashes, and from no particular registry."""
+    wanted = json.loads((processes.HERE / "package.json").read_text())["dependencies"].values()
+    assert [version for version in wanted if not re.fullmatch(r"(npm:@?[\w/-]+@)?\d+\.\d+\.\d+", version)] == []
+    locked = json.loads((processes.HERE / "package-lock.json").read_text())["packages"]
+    assert [name for name, one in locked.items() if name and ("resolved" in one or "integrity" not in one)] == []

@@ -17,6 +17,8 @@ const HOCUSPOCUS = { hocuspocus: HocuspocusProvider, hocuspocus3: HocuspocusProv
 const Y_WEBSOCKET = { 'y-websocket': WebsocketProvider, 'y-websocket2': WebsocketProvider2 }
 const MOST_KEPT = 1000
 const MOST_WORDS = 100_000
+const MOST_BURST = 8
+const MOST_WAITED = 50
 const AUTH = 2
 
 function keep (list, value) {
@@ -220,13 +222,23 @@ export class Client {
     return word
   }
 
+  /** Words in bursts; after each, wait a while to hear that it is saved: all would never be, for who types on and on. */
   type (words, milliseconds, seed) {
     this.stopTyping()
-    const places = random(seed)
+    const chance = random(seed)
     let left = words
+    let burst = 0
+    let waited = 0
     this.typing = setInterval(() => {
-      if (left-- > 0) this.word(places())
-      else this.stopTyping()
+      if (left === 0) return this.stopTyping()
+      if (burst === 0) {
+        if (this.isHocuspocus && this.acknowledgedWords < this.typed.length && ++waited < MOST_WAITED) return
+        burst = 1 + Math.floor(chance() * MOST_BURST)
+        waited = 0
+      }
+      burst--
+      left--
+      this.word(chance())
     }, milliseconds)
   }
 

@@ -29,7 +29,7 @@ async def converge(
     read: Read | None = None,
     seconds: float = PATIENCE,
 ) -> list[str]:
-    """Edit at random, and leave and lose connections at random; what is wrong when all are back and at rest.
+    """Edit at random, leave, lose connections and start anew at random; what is wrong when all are back and at rest.
 
     In the last third of the steps all stay, because whoever comes back gets what was lost before.
     """
@@ -47,6 +47,9 @@ async def converge(
                 struck.add(word)
         elif what == "drop":
             await one.drop()
+        elif what == "restart":
+            away.discard(one)
+            await one.reopen(fresh=True, wait=False)
         elif what == "rest" and one not in away:  # some messages arrive
             await one.synced()
         elif what == "move" and one in away:
@@ -57,9 +60,8 @@ async def converge(
             await one.disconnect()
 
     for _ in range(steps * 2 // 3):
-        await act(
-            chance.choice(all_of_them), chance.choices(("put", "strike", "rest", "move", "drop"), (60, 15, 11, 8, 6))[0]
-        )
+        what = chance.choices(("put", "strike", "rest", "move", "drop", "restart"), (60, 15, 10, 8, 5, 2))[0]
+        await act(chance.choice(all_of_them), what)
     for one in all_of_them:
         if one in away:
             await one.connect()
@@ -81,10 +83,10 @@ async def survive(
     acknowledged: int = 30,
     seconds: float = PATIENCE,
 ) -> list[str]:
-    """Type until words of each were acknowledged, kill the server, start it again; what is wrong with it then.
+    """Type until so many words of each were acknowledged, kill the server, start it again; what is wrong with it then.
 
-    `read` may be asked before anybody is back: what was acknowledged has to be there without the clients' help. The
-    clients are Hocuspocus', which are told what is saved.
+    `read` is asked before anybody is back: what was acknowledged has to be there without the clients' help. `kill` may
+    wait for a server that dies by itself. The clients are Hocuspocus', which are told what is saved.
     """
     typing = [await opening(number) for number in range(clients)]
     before = {one: len((await one.typed()).acknowledged) for one in typing}
