@@ -200,6 +200,9 @@ export class Client {
     this.field.destroy()
     this.provider.destroy()
     this.awareness.destroy()
+    if (this.isHocuspocus && !this.isSharing) { // 3.x comes back once more, when it was about to
+      this.provider.configuration.websocketProvider.connect = async () => {}
+    }
     const socket = this.isSharing ? null : this.socket
     if (socket !== null && socket.readyState !== WebSocket.CLOSED) {
       socket.once('close', changed)
