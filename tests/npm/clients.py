@@ -58,8 +58,8 @@ class Typed:
 class Client:
     """One client. What waits does so for at most `seconds`, and fails with what it saw."""
 
-    def __init__(self, driver: Driver, name: str, kind: Kind) -> None:
-        self.name, self.kind = name, kind
+    def __init__(self, driver: Driver, name: str, kind: Kind, field: Field) -> None:
+        self.name, self.kind, self.field = name, kind, field
         self._driver = driver
 
     async def do(self, command: str, **arguments: Any) -> Any:
@@ -319,7 +319,7 @@ class Driver:
             "shares": None if shares is None else shares.name,
             "options": options,
         }
-        client = Client(self, name or f"client{next(self._names)}", kind)
+        client = Client(self, name or f"client{next(self._names)}", kind, field)
         await client.do("open", kind=kind, **{name: value for name, value in given.items() if value is not None})
         if wait and not offline:
             await client.synced()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from .clients import Client, Driver, Failed
 from .processes import PATIENCE
@@ -108,7 +108,7 @@ async def survive(
 
 
 async def _at_rest(
-    driver: Driver, clients: list[Client], there: list[str], gone: Iterable[str], read: Read | None, seconds: float
+    driver: Driver, clients: list[Client], there: list[str], gone: set[str], read: Read | None, seconds: float
 ) -> list[str]:
     """What is wrong with the clients' documents and the server's."""
     try:
@@ -117,19 +117,32 @@ async def _at_rest(
         return [str(failed)]
     text = await clients[0].seen()
     faults = [f"{one.name} shows another text" for one in clients if await one.seen() != text]
-    faults += [f"{text.count(word)} times there: {word}" for word in there if text.count(word) != 1]
-    faults += [f"struck out and there: {word}" for word in gone if word in text]
     faults += [f"made twice: {word}" for word, times in Counter(there).items() if times > 1]
-    if read is not None and not await _comes_to_read(read, text, seconds):
-        faults.append(f"the server has another text: {await read()!r} instead of {text!r}")
+    faults += _miscounted(text, there, gone)
+    if read is not None:
+        rich = any(one.field == "tiptap" for one in clients)  # the server has it as Markdown
+        faults += await _comes_to(
+            read, seconds, lambda said: _miscounted(said, there, gone) if rich else _differs(said, text)
+        )
     return faults
 
 
-async def _comes_to_read(read: Read, text: str, seconds: float) -> bool:
-    """Whether the server comes to have this text: it may follow its log after a moment, of which nobody is told."""
+def _differs(said: str, text: str) -> list[str]:
+    return [] if said == text else [f"{said!r} instead of {text!r}"]
+
+
+def _miscounted(text: str, there: list[str], gone: set[str]) -> list[str]:
+    """The words that are not there once, or are there although they were struck out."""
+    return [f"{text.count(word)} times there: {word}" for word in there if text.count(word) != 1] + [
+        f"struck out and there: {word}" for word in sorted(gone) if word in text
+    ]
+
+
+async def _comes_to(read: Read, seconds: float, judge: Callable[[str], list[str]]) -> list[str]:
+    """What stays wrong with the server's text: it may follow its log after a moment, of which nobody is told."""
     give_up = asyncio.get_running_loop().time() + seconds
-    while await read() != text:
+    while faults := judge(await read()):
         if asyncio.get_running_loop().time() > give_up:
-            return False
+            return [f"by the server: {fault}" for fault in faults]
         await asyncio.sleep(0.05)
-    return True
+    return []
