@@ -50,6 +50,7 @@ ALL = Contents(
         "document_links",
         "unsettled_documents",
         "document_moments",
+        "document_authors",
         "favourites",
         "changes",
         "idempotency_keys",

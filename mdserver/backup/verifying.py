@@ -96,8 +96,10 @@ def _document(db: Reader, report: Report, id: str, path: str, kind: str, hashed:
     data = (stored or "").encode()
     if hashlib.sha256(data).hexdigest() != hashed or len(data) != size:
         wrong.append("its text is not the one that its hash and size tell of")
-    count, first, last = db.rows(
-        "SELECT count(*), min(seq), max(seq) FROM document_updates WHERE document_id = $1", id
+    count, held, first, last = db.rows(
+        "SELECT count(*), CAST(sum(seq - COALESCE(first_seq, seq) + 1) AS BIGINT), min(COALESCE(first_seq, seq)),"
+        " max(seq) FROM document_updates WHERE document_id = $1",
+        id,
     )[0]
     report.updates += count
     if kind == "folder":
@@ -105,7 +107,7 @@ def _document(db: Reader, report: Report, id: str, path: str, kind: str, hashed:
     if stored is None:
         wrong.append("it has no text")
     known = log.load(db, id, upto=seq)
-    if known.head != seq or (count and last - first + 1 != count):
+    if known.head != seq or (count and last - first + 1 != held):
         wrong.append("updates are missing in its log")
     if _replayed(known.snapshot, known.updates) != stored:
         wrong.append("its log gives another text than the one stored")

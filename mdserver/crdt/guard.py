@@ -22,7 +22,7 @@ import msgspec
 from .lib0 import Reader, Unsound
 from .links import MOST_DEPTH, Link, Run, check_depths, check_order
 
-__all__ = ["MOST_DEPTH", "MOST_ITEMS", "Pairs", "Run", "Unsound", "Update", "read_state", "read_update"]
+__all__ = ["MOST_DEPTH", "MOST_ITEMS", "Items", "Pairs", "Run", "Unsound", "Update", "read_state", "read_update"]
 
 MOST_ITEMS = 200_000
 """Items and deletions in one update from outside: each takes a hundred times its bytes while it is read, and 5 µs."""
@@ -83,7 +83,7 @@ def _holds(pairs: Pairs, client: int, clock: int) -> bool:
 
 def read_update(data: bytes, *, most: int = MOST_ITEMS) -> Update:
     """What an update of at most so many items and deletions says. Unsound when it must not reach a document."""
-    reader = _Reader(data, most)
+    reader = Items(data, most)
     try:
         found = reader.update()
     except IndexError:
@@ -95,7 +95,7 @@ def read_update(data: bytes, *, most: int = MOST_ITEMS) -> Update:
 
 def read_state(data: bytes) -> dict[int, int]:
     """A state vector: of each client, how many clocks are known. Unsound when it is none."""
-    reader = _Reader(data, 0)
+    reader = Items(data, 0)
     known: dict[int, int] = {}
     try:
         for _ in range(reader.count(2)):
@@ -112,8 +112,8 @@ def read_state(data: bytes) -> dict[int, int]:
     return known
 
 
-class _Reader(Reader):
-    """Goes through the bytes once. IndexError at their end."""
+class Items(Reader):
+    """Goes through an update's bytes once. IndexError at their end."""
 
     __slots__ = ("ends", "left", "links", "needs", "pairs", "seams", "starts", "types")
 
@@ -164,7 +164,7 @@ class _Reader(Reader):
                     clock += self.length()
                     start = clock
                 else:
-                    size = self.length() if info == _GC else self.item(info, client, clock)
+                    size = self.collected(client, clock) if info == _GC else self.item(info, client, clock)
                     runs.append(Run(client, clock, size))
                     clock += size
                 if clock > MOST_CLOCK:
@@ -218,6 +218,10 @@ class _Reader(Reader):
                 self.seams.update(((client, run.clock), (client, run.end)))
                 found.append(run)
         return found
+
+    def collected(self, client: int, clock: int) -> int:
+        """What was deleted with the type that it stood in; how many clocks it took."""
+        return self.length()
 
     def item(self, info: int, client: int, clock: int) -> int:
         """One item; how many clocks it takes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,27 @@ from pathlib import Path
 from mdserver.backup.schedule import Scheduled, following
 from mdserver.clock import DAY, HOUR, SECOND
 from mdserver.config import Config
-from mdserver.model import audit, codes, documents, idempotency, invitations, live, search, sessions, tokens, versions
+from mdserver.model import (
+    audit,
+    codes,
+    compaction,
+    documents,
+    idempotency,
+    invitations,
+    live,
+    search,
+    sessions,
+    tokens,
+    versions,
+)
 from mdserver.model.access import Actor
 from mdserver.model.versions import Retention
 from mdserver.store.datadir import DataDirectory
 from mdserver.store.db import Database, Tx
 
 from .job import Job, Turn
+
+log = logging.getLogger("mdserver.jobs")
 
 HOUSEKEEPING = Actor(user_id="", device="mdserver jobs")
 """Who acts where nobody's account does."""
@@ -57,6 +72,12 @@ def jobs(
                 daily=kept.versions_daily and kept.versions_daily * SECOND,
             ),
         ),
+    )
+    yield Job(
+        name="compact-logs",
+        what="Merge old rows of documents' logs.",
+        every=DAY,
+        do=partial(_compact_logs, database),
     )
     yield Job(
         name="forget-expired",
@@ -148,6 +169,26 @@ def _parts(surplus: dict[str, list[int]]) -> Iterator[dict[str, list[int]]]:
         for document_id, number in pairs[start : start + PRUNED_AT_ONCE]:
             part.setdefault(document_id, []).append(number)
         yield part
+
+
+async def _compact_logs(database: Database, turn: Turn) -> str:
+    """Looks through all logs on a reader, plans there, and writes one document at a time."""
+    count, after = 0, ""
+    while True:
+        ids, following = await database.read(partial(compaction.due, after=after))
+        for document_id in ids:
+            await turn.pause()
+            try:
+                planned = await database.read(partial(compaction.plan, document_id=document_id))
+            except ValueError:  # it stays as it is, and the others are merged
+                log.exception("the log of document %s could not be merged", document_id)
+                continue
+            if planned is not None:
+                count += await database.write(partial(compaction.carry_out, planned=planned))
+        if following is None:
+            return f"{_counted(count, 'row')} fewer"
+        after = following
+        await turn.pause()
 
 
 async def _forget_expired(database: Database, turn: Turn) -> str:

@@ -1,16 +1,32 @@
-"""The log of Yjs updates and its snapshots: a document's truth. The only writer of both tables."""
+"""The log of Yjs updates and its snapshots: a document's truth. The only writer of both tables.
+
+Old rows are merged (compaction.py): such a row holds the updates from `first_seq` to `seq`.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from mdserver import clock
+from mdserver.clock import rfc3339
 from mdserver.store.db import Reader, Tx
+from mdserver.store.rows import Time
 
-from .access import Actor
+from .access import Actor, Person, Principal
+from .documents.shape import persons
 
 SNAPSHOT_AFTER_ROWS = 64
 SNAPSHOT_AFTER_BYTES = 256 << 10
+
+
+class Entry(msgspec.Struct):
+    """A row of a log: the updates from `first` to `seq`, who wrote the last one and when, and its size in bytes."""
+
+    seq: int
+    first: int
+    author: Person | None
+    at: Time
+    size: int
 
 
 class Log(msgspec.Struct):
@@ -28,7 +44,10 @@ class Log(msgspec.Struct):
 
 
 def load(db: Reader, document_id: str, *, upto: int | None = None) -> Log:
-    """The log, or what it was at the update `upto` (which must still be replayable from its rows)."""
+    """The log, or what it was at the update `upto`.
+
+    That of the newest whole row below, where the row of that update was merged with later ones.
+    """
     snapshot: bytes | None = None
     start = 0
     for seq, data in db.rows("SELECT seq, data FROM document_snapshots WHERE document_id = $1", document_id):
@@ -54,6 +73,52 @@ def after(db: Reader, document_id: str, seq: int) -> list[bytes]:
         "SELECT data FROM document_updates WHERE document_id = $1 AND seq > $2 ORDER BY seq", document_id, seq
     )
     return [bytes(one[0]) for one in rows]
+
+
+def entries(db: Reader, me: Principal, document_id: str, *, before: int, limit: int) -> list[Entry]:
+    """The rows below number `before` of a found document's log, newest first."""
+    found = db.rows(
+        "SELECT seq, COALESCE(first_seq, seq), author_id, at, length(data) FROM document_updates"
+        f" WHERE document_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT {limit:d}",
+        document_id,
+        before,
+    )
+    people = persons(db, {one[2] for one in found}, me)
+    return [Entry(seq, first, people.get(author), rfc3339(at), size) for seq, first, author, at, size in found]
+
+
+def rows(db: Reader, document_id: str) -> list[tuple[str, str, int, bytes]]:
+    """The rows that were not merged, in order: account, device, ms, update."""
+    return [
+        (author, device, at, bytes(data))
+        for author, device, at, data in db.rows(
+            "SELECT author_id, device, at, data FROM document_updates WHERE document_id = $1 AND first_seq IS NULL"
+            " ORDER BY seq",
+            document_id,
+        )
+    ]
+
+
+def merge(tx: Tx, document_id: str, first: int, last: int, count: int, data: bytes) -> int:
+    """Make one row of these, if they are still so many; how many rows became fewer."""
+    there = tx.value(
+        int,
+        "SELECT count(*) FROM document_updates WHERE document_id = $1 AND seq >= $2 AND seq <= $3",
+        document_id,
+        first,
+        last,
+    )
+    if there != count:
+        return 0
+    tx.run("DELETE FROM document_updates WHERE document_id = $1 AND seq >= $2 AND seq < $3", document_id, first, last)
+    tx.run(
+        "UPDATE document_updates SET data = $1, first_seq = $2 WHERE document_id = $3 AND seq = $4",
+        data,
+        first,
+        document_id,
+        last,
+    )
+    return count - 1
 
 
 def authors(db: Reader, document_id: str, *, after: int, upto: int) -> list[str]:

@@ -14,8 +14,21 @@ from mdserver.backup.contents import ALL, Contents
 from mdserver.backup.making import Made, make
 from mdserver.backup.snapshot import Taking
 from mdserver.crdt import text as crdt
-from mdserver.model import audit, codes, documents, idempotency, invitations, live, log, sessions, tokens, workspaces
+from mdserver.model import (
+    attribution,
+    audit,
+    codes,
+    documents,
+    idempotency,
+    invitations,
+    live,
+    log,
+    sessions,
+    tokens,
+    workspaces,
+)
 from mdserver.model.access import Principal
+from mdserver.model.attribution import Written
 from mdserver.model.audit import COMMAND_LINE, Origin
 from mdserver.model.documents import Document
 from mdserver.model.sessions import Lifetimes
@@ -142,6 +155,8 @@ async def written_live(database: Database, me: Principal, document_id: str) -> N
         await database.write(partial(write, update=update))
         if words.startswith("Written"):
             assert await database.write(project) is not None
+    author = Written(1, 0, 2**53, me.user_id, me.device, clock.now())
+    await database.write(lambda tx: attribution.keep(tx, document_id, [author]))
 
 
 async def with_files(database: Database, folder: Path, *, repeat: int = 5_000) -> LocalBlobs:

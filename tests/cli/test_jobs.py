@@ -14,7 +14,7 @@ from mdserver.store.sqlite import connect
 
 from .homes import PATIENCE, Home
 
-NAMES = ["purge-trash", "prune-versions", "forget-expired", "forget-audit", "backup"]
+NAMES = ["purge-trash", "prune-versions", "compact-logs", "forget-expired", "forget-audit", "backup"]
 
 
 def states(home: Home) -> dict[str, str]:
@@ -48,7 +48,7 @@ def test_without_a_server(either: Home) -> None:
     either.environment["MDSERVER_BACKUP__SCHEDULE"] = "6 h"
     lines = either.ok("job", "list").splitlines()
     assert lines[0].split() == ["NAME", "EVERY", "STATE", "ENDED", "DUE", "OUTCOME"]
-    assert [line.split()[0] for line in lines[1:6]] == NAMES
+    assert [line.split()[0] for line in lines[1:7]] == NAMES
     assert set(states(either).values()) == {"new"}
     assert either.ok("job", "run", "purge-trash") == "purge-trash: 0 documents purged.\n"
     assert either.json("job", "run", "purge-trash") == {"name": "purge-trash", "outcome": "0 documents purged"}
@@ -74,8 +74,8 @@ def test_with_a_server(either: Home) -> None:
 def test_what_is_refused(home: Home) -> None:
     said = home.fails("job", "run", "mop")
     assert said == (
-        "There is no job 'mop'; there are purge-trash, prune-versions, forget-expired, forget-audit, backup,"
-        " tidy-search, tidy-database."
+        "There is no job 'mop'; there are purge-trash, prune-versions, compact-logs, forget-expired, forget-audit,"
+        " backup, tidy-search, tidy-database."
     )
     assert home.fails("job", "run", "") == said.replace("'mop'", "''")
     home.environment["MDSERVER_RETENTION__TRASH"] = "off"

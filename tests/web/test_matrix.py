@@ -392,7 +392,7 @@ async def _parameter(route: Route, which: str, scene: Scene, caller: Caller, sta
             return str((await scene.invitation())["id"])
         case "invitations/{token}":
             return str((await scene.invitation())["token"])
-        case "versions/{version}":
+        case "versions/{version}" | "log/{seq}":
             return "1"
         case "sessions/{session}" if caller.person is not None:
             user_id = caller.person.id
