@@ -26,6 +26,7 @@ from .model.search import Indexer
 from .model.updates import Door
 from .store.datadir import DataDirectory
 from .store.db import Database
+from .store.marker import Marker
 from .store.migrate import Migration, migrate_postgres, migrate_sqlite
 from .supervisor import Supervisor
 from .web import (
@@ -129,9 +130,12 @@ def create_app(
     url: str | None = None,
     setup: SetupCode | None = None,
     password_profile: Profile | None = None,
+    marks: Path | None = None,
     out: Callable[[str], object] | None = None,
 ) -> web.Application:
-    """The application on an open database. `url` is where people reach it, when the configuration cannot know."""
+    """The application on an open database. `url` is where people reach it, when the configuration cannot know;
+    `marks` the file that tells the next process what was under way when this one ended.
+    """
     server = config.server
     app = web.Application(
         client_max_size=config.limits.document + config.limits.json_body,
@@ -156,7 +160,8 @@ def create_app(
     app[health.CHECKS] = {}
     app[metrics.TOKEN] = config.metrics.token.reveal()
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
-    app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document)
+    marker = Marker(marks)
+    app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document, marker=marker)
     app[shelf.SHELF] = shelf.Shelf(database)
     app[contents.READING] = asyncio.Semaphore(2)
     app[search.SEARCHING] = search.Turns(1)  # more would take the processor from each other
@@ -168,7 +173,7 @@ def create_app(
     app[api.AUTHENTICATE] = authenticator
     app[live.LIVE] = sockets = live.Live(
         database,
-        Rooms(database, maximum_bytes=config.limits.document),
+        Rooms(database, maximum_bytes=config.limits.document, marker=marker),
         authenticator,
         live.Limits(
             frame=config.limits.frame,
@@ -218,7 +223,8 @@ def create_app(
         await asyncio.wait([task])
 
     async def editing(app: web.Application) -> AsyncIterator[None]:
-        await settle(database)
+        await sockets.rooms.prepare()
+        await settle(database, marker)
         tasks = [asyncio.create_task(sockets.rooms.run()), asyncio.create_task(sockets.run())]
         yield
         for task in tasks:

@@ -44,6 +44,10 @@ SLUGS: dict[str, tuple[str, str]] = {
         "The base version is not known any more",
         "The text of `base_version` is gone or never existed. Send `base_content`, the text your edit started from.",
     ),
+    "quarantined": (
+        "This document is closed, for it has made the server fail",
+        "Its last text can still be read. It is tried again, in a process of its own, whenever the server starts.",
+    ),
     "last-owner": ("A workspace keeps at least one owner", "Make somebody else an owner first."),
     "gone": ("This was here and is gone", "The object was removed or the link has been used or has expired."),
     "stale": (

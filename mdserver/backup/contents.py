@@ -51,6 +51,8 @@ ALL = Contents(
         "unsettled_documents",
         "document_moments",
         "document_authors",
+        "quarantined_documents",
+        "refused_updates",
         "favourites",
         "changes",
         "idempotency_keys",

@@ -106,6 +106,8 @@ def _document(db: Reader, report: Report, id: str, path: str, kind: str, hashed:
         return wrong if stored is None and not count else [*wrong, "it is a folder and has a text"]
     if stored is None:
         wrong.append("it has no text")
+    if db.rows("SELECT 1 FROM quarantined_documents WHERE document_id = $1", id):
+        return wrong  # it has made a server fail, and may again: the server tries it when it starts
     known = log.load(db, id, upto=seq)
     if known.head != seq or (count and last - first + 1 != held):
         wrong.append("updates are missing in its log")

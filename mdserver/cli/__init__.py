@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+HIDDEN = {"try-document": "trial"}
+"""Commands that the server itself calls."""
+
+
 class Lazy(Sorted):
     """Knows its commands by name and loads one when it is called."""
 
@@ -47,9 +51,10 @@ class Lazy(Sorted):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        module = HIDDEN.get(cmd_name) or COMMANDS.get(cmd_name, ("", ""))[0]
+        if not module:
             return None
-        loaded = importlib.import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        loaded = importlib.import_module(f".{module}", __package__)
         command: click.Command = loaded.command
         return command
 

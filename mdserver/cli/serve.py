@@ -180,7 +180,7 @@ async def _serve(
             names = ", ".join(f"{one.number:04d}_{one.name}" for one in applied)
             log.info("the database has a new schema: %s%s", names, f"; the copy from before is {copy}" if copy else "")
         setup = await _setup_code(database, directory)
-        app = create_app(config, database, url=url, setup=setup)
+        app = create_app(config, database, url=url, setup=setup, marks=directory.marks)
         control = directory.control_socket()
         async with listening(_house(config, app, url), control):
             directory.tell(Running(pid=os.getpid(), control=str(control), address=url))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pycrdt import Text
 
+from mdserver import failpoints
 from mdserver.crdt import guard
 from mdserver.crdt import text as crdt
 from mdserver.crdt.guard import Run, Unsound, Update
@@ -69,6 +70,7 @@ class Replica:
         rows = list(updates)
         pairs: dict[int, array[int]] = {}
         for data in rows if snapshot is None else (snapshot, *rows):
+            failpoints.poisoned(data)
             if _BEYOND.search(data):
                 _learn(guard.read_update(data, most=_ANY), {}, pairs)
         doc = crdt.load(snapshot, rows)
@@ -136,6 +138,7 @@ class Replica:
     def _apply(self, data: bytes) -> bytes:
         """Apply an update that was read; what it changed, as an update (empty when nothing)."""
         self._made.clear()
+        failpoints.poisoned(data)
         try:
             self._doc.apply_update(data)
         except BaseException as error:

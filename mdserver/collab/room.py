@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from hashlib import sha256
 
 from mdserver import clock
 from mdserver.crdt import guard
-from mdserver.crdt.guard import Update
+from mdserver.crdt.guard import Unsound, Update
 from mdserver.model.access import Actor, Person
 from mdserver.model.live import Row
+from mdserver.store.marker import Marker, key
 
 from . import protocol
 from .ledger import Ledger
@@ -30,6 +32,28 @@ MOST_PENDING = 8 << 20
 
 LONG = 64 << 10
 """Bytes from which an update is read on a thread, before it is heard."""
+
+
+class Guard:
+    """Notes what is given to pycrdt, and refuses what has brought a server down before."""
+
+    __slots__ = ("_key", "_marker", "_refused")
+
+    def __init__(self, marker: Marker, document_id: str, refused: set[bytes]) -> None:
+        self._marker, self._key, self._refused = marker, key(document_id), refused
+
+    def over(self, data: bytes) -> Guard:
+        """For the time of a `with`. Unsound when it is refused."""
+        if self._refused and sha256(data).digest() in self._refused:
+            raise Unsound("it has brought the server down before")
+        self._marker.begin(self._key, data)
+        return self
+
+    def __enter__(self) -> None:
+        """Noted already."""
+
+    def __exit__(self, *_: object) -> None:
+        self._marker.end()
 
 
 class Seat:
@@ -64,8 +88,16 @@ class Room:
     """A document that somebody has open. `seq` is the log's newest row that is in the replica."""
 
     def __init__(
-        self, document_id: str, replica: Replica, seq: int, *, tail_rows: int = 0, tail_bytes: int = 0
+        self,
+        document_id: str,
+        replica: Replica,
+        seq: int,
+        *,
+        guard: Guard,
+        tail_rows: int = 0,
+        tail_bytes: int = 0,
     ) -> None:
+        self._guard = guard
         self.document_id, self.replica, self.seq = document_id, replica, seq
         self.tail_rows, self.tail_bytes = tail_rows, tail_bytes
         """What loading it anew would replay on top of its snapshot."""
@@ -125,7 +157,9 @@ class Room:
         """Take in a row of the log that somebody else has written, and pass it on. Broken when the room must go."""
         self.tail_rows += 1
         self.tail_bytes += len(data)
-        if self.replica.follow(data):
+        with self._guard.over(data):
+            brought = self.replica.follow(data)
+        if brought:
             self._whole = None
             self._relay(protocol.change(data))
 
@@ -177,7 +211,8 @@ class Room:
                 self._whole = self.replica.missing(state)
             update = self._whole
         else:
-            update = self.replica.missing(state)
+            with self._guard.over(state):
+                update = self.replica.missing(state)
         seat.answer(protocol.step2(update))
         if seat.ledger is not None:
             seat.ledger.asked(named)
@@ -190,7 +225,8 @@ class Room:
             return
         if self.refusing:
             return  # neither taken in nor acknowledged: everybody is asked again when it can be
-        taken = self.replica.take(data, read, is_answer=is_answer)
+        with self._guard.over(data):
+            taken = self.replica.take(data, read, is_answer=is_answer)
         if taken.effect is Effect.EARLY:
             seat.send(protocol.step1(self.replica.state_vector()))
             return

@@ -16,14 +16,16 @@ import msgspec
 
 from mdserver.errors import Busy, Conflict, NotFound
 from mdserver.figures import UNITS, Family, Histogram, counter, gauge
-from mdserver.model import live, log
+from mdserver.model import live, log, quarantine
 from mdserver.model.live import Batch
 from mdserver.store.db import Database, Reader, Tx
+from mdserver.store.marker import Marker
 
 from .outbox import Turn
 from .projector import Projector
 from .replica import Broken, Replica
-from .room import Room
+from .room import Guard, Room
+from .trial import inspect
 
 LOG = logging.getLogger("mdserver.collab")
 
@@ -51,8 +53,10 @@ Closed = Callable[[Room, str], None]
 class Rooms:
     """All open documents of this process. `run` must be running; `close` stores everything."""
 
-    def __init__(self, database: Database, *, maximum_bytes: int) -> None:
+    def __init__(self, database: Database, *, maximum_bytes: int, marker: Marker | None = None) -> None:
         self._database, self._most = database, maximum_bytes
+        self._marker = marker or Marker(None)
+        self._refused: set[bytes] = set()
         self._open: dict[str, asyncio.Task[Room]] = {}
         self._left: dict[str, float] = {}
         self._dirty: dict[Room, None] = {}
@@ -80,6 +84,11 @@ class Rooms:
     def rooms(self) -> list[Room]:
         """Those that are open and loaded."""
         return [room for one in list(self._open) if (room := self.found(one)) is not None]
+
+    async def prepare(self) -> None:
+        """Before anything is loaded: see what ended the last process, if something of this did."""
+        await inspect(self._database, self._marker)
+        self._refused = await self._database.read(quarantine.refused)
 
     async def enter(self, document_id: str) -> Room:
         """The document's room, loaded once however many come. NotFound when there is no such document.
@@ -156,6 +165,7 @@ class Rooms:
                     break
                 await asyncio.sleep(FIRST_RETRY)
         await self.projector.look(self.rooms(), all_of_it=True)
+        self._marker.close()
 
     async def figures(self) -> list[Family]:
         """What the rooms count, for those who watch the server."""
@@ -178,12 +188,17 @@ class Rooms:
 
     async def _load(self, document_id: str) -> Room:
         found = await self._database.read(lambda db: _load(db, document_id))
-        replica = await asyncio.to_thread(Replica.load, found.snapshot, found.updates, most=self._most)
+        replica = await asyncio.to_thread(self._made, document_id, found)
         self.loads += 1
         # What was committed meanwhile is told by an announcement, or was told before this: so look once more.
         self._behind.add(document_id)
         size = sum(map(len, found.updates))
-        return Room(document_id, replica, found.head, tail_rows=len(found.updates), tail_bytes=size)
+        guard = Guard(self._marker, document_id, self._refused)
+        return Room(document_id, replica, found.head, guard=guard, tail_rows=len(found.updates), tail_bytes=size)
+
+    def _made(self, document_id: str, found: log.Log) -> Replica:
+        with self._marker.loading(document_id):
+            return Replica.load(found.snapshot, found.updates, most=self._most)
 
     def _loaded(self, document_id: str, task: asyncio.Task[Room]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._open.get(document_id) is task:

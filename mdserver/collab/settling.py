@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from mdserver.errors import Conflict
 from mdserver.model import live
 from mdserver.store.db import Database, Reader
+from mdserver.store.marker import Marker
 
 log = logging.getLogger("mdserver.collab")
 
 
-async def settle(database: Database) -> int:
+async def settle(database: Database, marker: Marker) -> int:
     """Give every unsettled document its text and a version, before anybody reads it; how many there were.
 
     One that cannot be replayed stays as it is, and is told of.
@@ -19,17 +21,21 @@ async def settle(database: Database) -> int:
     count, after = 0, ""
     while found := await database.read(partial(_unsettled, after=after)):
         for document_id in found:
-            count += await _settle(database, document_id)
+            count += await _settle(database, marker, document_id)
         after = found[-1]
     if count:
         log.info("%s texts were brought up to what was written before the last end", count)
     return count
 
 
-async def _settle(database: Database, document_id: str) -> bool:
+async def _settle(database: Database, marker: Marker, document_id: str) -> bool:
     try:
-        made = await database.read(partial(_replayed, document_id=document_id))
+        with marker.loading(document_id):
+            made = await database.read(partial(_replayed, document_id=document_id))
         return made is not None and await database.write(lambda tx: live.project(tx, made)) is not None
+    except Conflict as closed:
+        log.warning("document %s stays as it is: %s", document_id, closed.detail)
+        return False
     except Exception:  # the other documents must not wait for it
         log.exception("a text could not be brought up to its log: document %s", document_id)
         return False

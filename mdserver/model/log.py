@@ -12,6 +12,7 @@ from mdserver.clock import rfc3339
 from mdserver.store.db import Reader, Tx
 from mdserver.store.rows import Time
 
+from . import quarantine
 from .access import Actor, Person, Principal
 from .documents.shape import persons
 
@@ -43,11 +44,14 @@ class Log(msgspec.Struct):
         return len(self.updates) >= SNAPSHOT_AFTER_ROWS or sum(map(len, self.updates)) >= SNAPSHOT_AFTER_BYTES
 
 
-def load(db: Reader, document_id: str, *, upto: int | None = None) -> Log:
+def load(db: Reader, document_id: str, *, upto: int | None = None, closed: bool = False) -> Log:
     """The log, or what it was at the update `upto`.
 
-    That of the newest whole row below, where the row of that update was merged with later ones.
+    That of the newest whole row below, where the row of that update was merged with later ones. Conflict when the
+    document is closed, since it has done harm, unless that is asked for.
     """
+    if not closed:
+        quarantine.check(db, document_id)
     snapshot: bytes | None = None
     start = 0
     for seq, data in db.rows("SELECT seq, data FROM document_snapshots WHERE document_id = $1", document_id):

@@ -19,6 +19,7 @@ from mdserver import clock, failpoints, links, merge, text
 from mdserver.crdt import text as crdt
 from mdserver.errors import Busy
 from mdserver.store.db import Database, Reader, Tx
+from mdserver.store.marker import Marker
 
 from . import backlinks, changes, documents, live, log, texts, versions
 from .access import EDITOR, Principal, Role
@@ -81,8 +82,9 @@ class _Moved(Exception):
 class Door:
     """Edits of one document enter one after another, so that they rarely meet in the log; other doors still may."""
 
-    def __init__(self, database: Database, *, maximum_bytes: int) -> None:
+    def __init__(self, database: Database, *, maximum_bytes: int, marker: Marker | None = None) -> None:
         self.maximum_bytes = maximum_bytes
+        self._marker = marker or Marker(None)
         self._database = database
         self._long = asyncio.Semaphore(2)
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -114,7 +116,7 @@ class Door:
                 )
                 is_long = max(len(wanted), len(loaded.base)) > LONG
                 async with self._long if is_long else contextlib.nullcontext():
-                    prepared = await asyncio.to_thread(_prepare, loaded, wanted, self.maximum_bytes)
+                    prepared = await asyncio.to_thread(self._prepare, loaded, wanted)
                 gates = (f"document:{document_id}", f"changes:{loaded.document.workspace_id}")
 
                 def commit(tx: Tx, loaded: _Loaded = loaded, prepared: _Prepared = prepared) -> Document:
@@ -127,6 +129,10 @@ class Door:
                     continue
                 return Edited("merged" if prepared.merged else "applied", document, prepared.rewritten.overlaps)
         raise Busy("The document changes too fast to edit it just now: nothing was changed.")
+
+    def _prepare(self, loaded: _Loaded, wanted: str) -> _Prepared:
+        with self._marker.loading(loaded.document.id):
+            return _prepare(loaded, wanted, self.maximum_bytes)
 
 
 def _load(

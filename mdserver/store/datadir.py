@@ -33,6 +33,7 @@ class DataDirectory:
         self.database = self.path / "mdserver.sqlite3"
         self.backups = self.path / "backups"
         self.blobs = self.path / "blobs"
+        self.marks = self.path / "live.marks"
         self.setup_code = self.path / "setup-code"
         self._lock_path = self.path / "mdserver.lock"
         self._lock: int | None = None

@@ -23,6 +23,7 @@ from mdserver.model import (
     invitations,
     live,
     log,
+    quarantine,
     sessions,
     tokens,
     workspaces,
@@ -128,6 +129,7 @@ async def filled(database: Database) -> Principal:
         text += f"Line {number} \U0001f389\n"
         await door.edit(me, made[0].id, base=present, content=text)
     await database.write(lambda tx: documents.trash(tx, me, documents.find(tx, me, made[2].id)))
+    await database.write(lambda tx: quarantine.close(tx, made[4].id, "a test"))
     await written_live(database, me, made[1].id)
     empty = [one for one, found in (await database.read(rows)).items() if not found]
     assert not empty, f"put something into {empty}"
@@ -155,6 +157,8 @@ async def written_live(database: Database, me: Principal, document_id: str) -> N
         await database.write(partial(write, update=update))
         if words.startswith("Written"):
             assert await database.write(project) is not None
+    hashed = hashlib.sha256(b"harm").digest()
+    await database.write(partial(quarantine.refuse, document_id=document_id, update_hash=hashed))
     author = Written(1, 0, 2**53, me.user_id, me.device, clock.now())
     await database.write(lambda tx: attribution.keep(tx, document_id, [author]))
 

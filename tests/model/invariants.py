@@ -22,6 +22,8 @@ TABLES = (
     "unsettled_documents",
     "document_moments",
     "document_authors",
+    "quarantined_documents",
+    "refused_updates",
     "texts",
     "document_tags",
     "document_links",
@@ -104,7 +106,7 @@ def _contents(db: Reader) -> list[str]:
         else:
             if crdt.text_of(crdt.load(None, updates)) != content:
                 found.append(f"{path}: the log says something else than the projection")
-            loaded = log.load(db, id, upto=content_seq)
+            loaded = log.load(db, id, upto=content_seq, closed=True)
             if crdt.text_of(crdt.load(loaded.snapshot, loaded.updates)) != content:
                 found.append(f"{path}: the snapshot says something else than the projection")
             if loaded.head != content_seq or (content_seq != head and id not in unsettled):
@@ -114,7 +116,7 @@ def _contents(db: Reader) -> list[str]:
         if kind != "folder" and (version > head if id in written_live else version != head):
             found.append(f"{path}: version {version} after {head} updates")
     for id, version, seq, hashed in db.rows("SELECT document_id, version, seq, content_hash FROM document_moments"):
-        past = log.load(db, id, upto=seq)
+        past = log.load(db, id, upto=seq, closed=True)
         text = crdt.text_of(crdt.load(past.snapshot, past.updates))
         if hashlib.sha256(text.encode()).hexdigest() != hashed:
             found.append(f"{id}: the log at {seq} says something else than the moment {version}")
@@ -161,7 +163,7 @@ def _history(db: Reader, *, pruned: bool) -> list[str]:
             content = texts.read(db, id, hashed) if hashed != content_hash else present_text(db, id)
             if hashlib.sha256(content.encode()).hexdigest() != hashed or len(content.encode()) != size:
                 found.append(f"{path}: version {number} has another text than it says")
-            past = log.load(db, id, upto=seq)
+            past = log.load(db, id, upto=seq, closed=True)
             if past.head == seq and past.snapshot is None and crdt.text_of(crdt.load(None, past.updates)) != content:
                 found.append(f"{path}: the log at {seq} says something else than version {number}")
     named = set(db.rows("SELECT DISTINCT document_id, content_hash FROM document_versions"))
