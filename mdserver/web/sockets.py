@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -79,8 +79,7 @@ class Connection:
     def __init__(
         self, live: Live, request: web.Request, ws: web.WebSocketResponse, principal: Principal | None
     ) -> None:
-        transport = request.transport
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", request.transport)  # uvloop's is none by its class
         self.principal = principal
         self.opened = time.monotonic()
         self.held: dict[bytes, _Held] = {}

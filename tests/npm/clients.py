@@ -199,6 +199,10 @@ class Client:
         assert count is not None, f"{self.kind} is not told what is saved"
         return count
 
+    async def has_scope(self, scope: str, *, seconds: float = PATIENCE) -> None:
+        """Wait until the client was told that it may do this (Hocuspocus)."""
+        await self.do("has_scope", scope=scope, seconds=seconds)
+
     async def closed(self, count: int = 1, *, seconds: float = PATIENCE) -> list[Closing]:
         """Wait until connections were closed so many times; all closings."""
         found: list[Closing] = await self.do("closed", count=count, seconds=seconds)

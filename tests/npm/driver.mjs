@@ -93,6 +93,7 @@ const commands = {
   synced: (client, { seconds }) => client.until('is synced', seconds, () => client.provider.synced),
   saved: (client, { seconds }) =>
     client.until('is saved', seconds, () => client.unsynced === 0 && client.provider.synced && client.status === 'connected'),
+  has_scope: (client, { scope, seconds }) => client.until(`may ${scope}`, seconds, () => client.scope === scope),
   closed: (client, { count, seconds }) =>
     client.until(`was closed ${count} times`, seconds, () => client.closes.length >= count && client.closes),
   refused: (client, { count, seconds }) =>

@@ -108,12 +108,15 @@ class Client:
 
 
 class Program:
-    """The server on a data directory; `entry` are the interpreter's arguments in place of `-m mdserver`."""
+    """The server on a data directory; `entry` are the interpreter's arguments in place of `-m mdserver`.
 
-    def __init__(self, home: Home, *, entry: tuple[str, ...] = ("-m", "mdserver")) -> None:
+    Each life has a port of its own, unless `listens` says where those who come back by themselves find it.
+    """
+
+    def __init__(self, home: Home, *, entry: tuple[str, ...] = ("-m", "mdserver"), listens: int = 0) -> None:
         self.home = home
-        self.port = 0
-        self._entry = entry
+        self.port = listens
+        self._entry, self._listens = entry, listens
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, environment: Mapping[str, str] | None = None, *, mortal: bool = False) -> bool:
@@ -124,7 +127,7 @@ class Program:
         assert self._process is None or self._process.poll() is not None
         with (self.home.data.parent / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *self._entry, "serve", "--listen", "127.0.0.1:0", "--json"],
+                [sys.executable, *self._entry, "serve", "--listen", f"127.0.0.1:{self._listens}", "--json"],
                 env={**_clean(), **SETTINGS, "MDSERVER_DATA": str(self.home.data), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
