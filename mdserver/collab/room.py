@@ -130,8 +130,12 @@ class Room:
         self.seats[seat] = None
         if seat.ledger is None:
             seat.send(protocol.step1(self.replica.state_vector()))
-            if len(self.presences):
-                seat.send(protocol.awareness(self.presences.everybody()))
+            self.introduce(seat)
+
+    def introduce(self, seat: Seat) -> None:
+        """Tell a newcomer who is here; a provider once it was told that it is in, for it does not ask either."""
+        if len(self.presences):
+            seat.send(protocol.awareness(self.presences.everybody()))
 
     def leave(self, seat: Seat) -> None:
         """A client has gone; everybody hears of it."""

@@ -179,6 +179,8 @@ class Connection:
             return
         self.asked.pop(address, None)
         seat.send(protocol.let_in(read_only=seat.read_only))
+        if before is None:
+            seat.room.introduce(seat)
 
     async def _who(self, token: str) -> tuple[Principal | None, int | None]:
         """Who presents a token, and until when it is good; nothing presented means whoever opened the socket."""
