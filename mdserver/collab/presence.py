@@ -52,7 +52,11 @@ class Presences:
         return len(self._held)
 
     def everybody(self) -> list[Presence]:
-        """All that a newcomer should know."""
+        """All that a newcomer should know, under new clocks: one that comes back has taken all off its list, and passes
+        over what it has heard before."""
+        for client, one in self._held.items():
+            renewed = one.presence._replace(clock=self._tick(client, 0))
+            self._held[client] = one._replace(presence=renewed)
         return [one.presence for one in self._held.values()]
 
     def people(self) -> list[str]:
