@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,15 @@ def free_port() -> int:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.bind(("127.0.0.1", port))
             return port
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30) -> None:
+    """Wait for something of which nobody is told. TimeoutError when it does not come."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.02)
 
 
 class House:
@@ -121,9 +130,15 @@ class House:
 
     async def reads(self, document: str, text: str) -> None:
         """Wait until REST gives this text, which follows the log."""
-        async with asyncio.timeout(30):
-            while (found := await self.text(document)) != text:
-                await asyncio.sleep(0.05)
+        found = ""
+
+        async def follows() -> bool:
+            nonlocal found
+            found = await self.text(document)
+            return found == text
+
+        with contextlib.suppress(TimeoutError):
+            await until(follows)
         assert found == text
 
     async def put(self, document: str, content: str, **headers: str) -> Answer:
@@ -134,7 +149,9 @@ class House:
 
     async def ticket(self, who: str = "Ada") -> str:
         """What opens one socket."""
-        return str((await self.ask("POST", "//collab/tickets", token=self.people[who].token, status=201)).json["ticket"])
+        return str(
+            (await self.ask("POST", "//collab/tickets", token=self.people[who].token, status=201)).json["ticket"]
+        )
 
     async def role(self, who: str, role: Role, *, new: bool = False) -> None:
         """Give somebody another role, or as `new` let them in again."""
