@@ -31,11 +31,11 @@ async def test_an_update_that_does_harm(tmp_path: Path) -> None:
             update = await editor.write(" mdserver-poison")
             await editor.until(lambda: editor.code is not None)
             await editor.leave()
-            assert not program.runs
+            assert program.died() == -9
 
             assert program.start(POISON)
-            assert "an update of document" in (tmp_path / "log").read_text()
             editor = await opened(session, program, id)
+            assert "an update of document" in (tmp_path / "log").read_text()
             assert editor.text == "one and"
             await editor.write("!")
             await shown(program, id, "one and!")
@@ -61,11 +61,11 @@ async def test_a_document_that_does_harm(tmp_path: Path) -> None:
             editor = await opened(session, program, id, wait=False)
             await editor.until(lambda: editor.code is not None)
             await editor.leave()
-            assert not program.runs
+            assert program.died() == -9
 
             assert program.start(POISON)
-            assert "brings the server down, and is closed" in (tmp_path / "log").read_text()
             assert read(program, id) == "mdserver-poison"
+            assert "brings the server down, and is closed" in (tmp_path / "log").read_text()
             editor = await opened(session, program, id, wait=False)
             await editor.until(lambda: editor.code is not None)
             assert editor.code == 4403
