@@ -5,7 +5,7 @@ Python counts code points, Yjs and the API count UTF-16 code units, pycrdt count
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ NAME = "content"
 _BATCH = 500  # updates applied in one transaction; one by one costs more, and so does merging them first
 _MOST = 5_000  # edits made in one update: each walks the document to its place, so many are united into fewer
 _STRING = 4  # Yjs's ContentString
+_NOTHING = b"\x00\x00"
 
 
 def new_client() -> int:
@@ -38,7 +39,7 @@ def first_update(text: str) -> bytes:
     ValueError when the text holds half a surrogate pair.
     """
     if not text:
-        return b"\x00\x00"
+        return _NOTHING
     written = text.encode()
     name = NAME.encode()
     return b"".join(
@@ -85,7 +86,7 @@ def edit(doc: Scratch, new_text: str) -> bytes | None:
     Returns the update that holds exactly this edit, or None when nothing changes. ValueError, with the document as it
     was, when the new text holds half a surrogate pair, or when the document's text holds objects that are not text.
     """
-    from pycrdt import Doc, Text
+    from pycrdt import Text
 
     new_text.encode()
     old_text = text_of(doc)
@@ -94,17 +95,28 @@ def edit(doc: Scratch, new_text: str) -> bytes | None:
         return None
     if len(doc.get(NAME, type=Text)) != utf8_length(old_text):
         raise ValueError("the text holds embedded objects")
+    return as_new_client(doc, lambda fresh: _make(fresh, old_text, changes))
+
+
+def as_new_client(doc: Scratch, change: Callable[[Scratch], None]) -> bytes | None:
+    """Make a change under a client id that the document has not seen: the update that holds exactly it, or None.
+
+    `change` runs in one transaction; it may be given a copy of the document instead of the document itself.
+    """
+    from pycrdt import Doc
+
     vector = state_vector(doc)
     if _is_fresh(doc.client_id, vector):
-        return _apply(doc, old_text, changes)
+        return _recorded(doc, change)
     # A client id belongs to a Doc for life. The next edit is made in a copy under its own id, then carried over.
     client_id = new_client()
     while not _is_fresh(client_id, vector):
         client_id = new_client()
     copy: Scratch = Doc(client_id=client_id)
     copy.apply_update(state(doc))
-    update = _apply(copy, old_text, changes)
-    doc.apply_update(update)
+    update = _recorded(copy, change)
+    if update is not None:
+        doc.apply_update(update)
     return update
 
 
@@ -152,13 +164,23 @@ def from_utf16(text: str, offset: int) -> int:
     return len(written[: 2 * _inside(offset, len(written) // 2)].decode("utf-16-le"))
 
 
-def _apply(doc: Scratch, old_text: str, changes: list[diff.Edit]) -> bytes:
-    """The update of one transaction that makes the edits. A state-vector diff would repeat every deletion ever made."""
+def _recorded(doc: Scratch, change: Callable[[Scratch], None]) -> bytes | None:
+    """The update of one transaction. A state-vector diff would repeat every deletion ever made."""
     updates: list[bytes] = []
 
     def keep(event: TransactionEvent) -> None:
         updates.append(event.update)
 
+    subscription = doc.observe(keep)
+    try:
+        with doc.transaction():
+            change(doc)
+    finally:
+        doc.unobserve(subscription)
+    return updates[0] if updates and updates[0] != _NOTHING else None
+
+
+def _make(doc: Scratch, old_text: str, changes: list[diff.Edit]) -> None:
     from pycrdt import Text
 
     text = doc.get(NAME, type=Text)
@@ -179,14 +201,7 @@ def _apply(doc: Scratch, old_text: str, changes: list[diff.Edit]) -> bytes:
         make(middle + 1, last, moved + utf8_length(inserted) - (end - start))
         make(first, middle, moved)
 
-    subscription = doc.observe(keep)
-    try:
-        with doc.transaction():
-            make(0, len(changes), 0)
-    finally:
-        doc.unobserve(subscription)
-    (update,) = updates
-    return update
+    make(0, len(changes), 0)
 
 
 def _fewer(old_text: str, changes: list[diff.Edit]) -> list[diff.Edit]:
