@@ -11,8 +11,8 @@ Its Markdown has one normal form, which is CommonMark with GFM's tables, striket
   block `{=yaml}`. A footnote of one paragraph is a paragraph that begins with `[^label]: `. References become links.
 - `[@label](mention:id)` is a mention.
 - Lost: whether a list is loose (it is when an item holds more than a paragraph and lists), how lines were wrapped,
-  marks on images and on blanks at their ends, emphasis within the same emphasis, a break at the end of a block, which
-  cells below the first row are headers.
+  marks on images and mentions and on blanks at their ends, emphasis within the same emphasis, a break at the end of a
+  block, which cells below the first row are headers.
 - Not said in Markdown, but kept when it is edited: empty paragraphs, underline and other marks, attributes of cells,
   nodes of other kinds.
 """

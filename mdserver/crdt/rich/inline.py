@@ -93,11 +93,17 @@ def code(text: str) -> str:
 
 
 def target(url: str, title: str) -> str:
+    """A link's target and title in their parentheses."""
+    return f"({destination(url) if url or title else ''}{quoted(title)})"
+
+
+def quoted(title: str) -> str:
+    """A title behind a blank; "" for none."""
     if not title:
-        return f"({destination(url) if url else ''})"
-    quoted = re.sub(r"\s*\n\s*", " ", title.replace("\r", "\n"))
-    quoted = _ENTITY.sub(lambda found: "&amp;" + found[0][1:], re.sub(r'["\\]', r"\\\g<0>", quoted))
-    return f'({destination(url)} "{quoted}")'
+        return ""
+    text = re.sub(r"\s*\n\s*", " ", title.replace("\r", "\n"))
+    text = _ENTITY.sub(lambda found: "&amp;" + found[0][1:], re.sub(r'["\\]', r"\\\g<0>", text))
+    return f' "{text}"'
 
 
 def _label(text: str) -> str:
@@ -153,18 +159,11 @@ class _Writer:
         for at, span in enumerate(self.spans):
             marks = span.marks - {CODE}
             self._close(open_marks, next((n for n, mark in enumerate(open_marks) if mark not in marks), None))
+            # The longest first, so that they nest. A link that emphasis ends in is written as two: blanks at its ends
+            # do no harm.
             opening = sorted(
-                marks - set(open_marks), key=lambda mark: (-ends[at][mark], mark.name == "link", mark.name)
+                marks.difference(open_marks), key=lambda mark: (-ends[at][mark], mark.name == "link", mark.name)
             )
-            again: list[Mark] = []
-            if opening and any(mark.name == "link" for mark in opening):
-                # A link is one: what ends before it does is closed and opened again within.
-                (target,) = (mark for mark in opening if mark.name == "link")
-                first = next((n for n, mark in enumerate(open_marks) if ends[at][mark] < ends[at][target]), None)
-                if first is not None:
-                    again = open_marks[first:]
-                    self._close(open_marks, first)
-                opening = sorted({*opening, *again}, key=lambda mark: (-ends[at][mark], mark.name == "link", mark.name))
             for mark in opening:
                 open_marks.append(mark)
                 if mark.name == "link":
@@ -235,6 +234,7 @@ class _Writer:
     def text(self, span: Span, *, first: bool, last: bool) -> str:
         """A text escaped. `first`: at the beginning of a line; `last`: at the end of the block."""
         text = span.text
+        first, last = first and not span.marks, last and not span.marks
         later = first and bool(self.pieces)
         in_link = any(mark.name == "link" for mark in span.marks)
         lead = ""

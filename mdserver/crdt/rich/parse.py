@@ -55,6 +55,7 @@ _TASK = re.compile(r"\[([ xX])\](?:[ \t\n]|$)")
 _BR = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MARKS = {"strong_open": BOLD, "em_open": ITALIC, "s_open": STRIKE}
 _ENDS = {"strong_close": BOLD, "em_close": ITALIC, "s_close": STRIKE}
+_FOOTNOTE = "footnote"
 _CONTAINERS = {
     "blockquote_open": QUOTE,
     "bullet_list_open": BULLETS,
@@ -62,7 +63,9 @@ _CONTAINERS = {
     "list_item_open": ITEM,
     "table_open": TABLE,
     "tr_open": ROW,
+    "footnote_reference_open": _FOOTNOTE,
 }
+_DEFINED = re.compile(r"\[(?:[^\[\]\\]|\\.)+\]:")
 _CLOSED = frozenset(name.replace("_open", "_close") for name in _CONTAINERS)
 
 
@@ -143,64 +146,43 @@ class _Parsing:
             raise outline.TooMuch
 
     def blocks(self) -> list[Block]:
-        unused = sorted(
-            (found["map"] for key, found in self.references.items() if key not in self.references.used),
-            reverse=True,
-        )
+        used = self.references.used
+        unused = sorted((found for key, found in self.references.items() if key not in used), key=_first_line)
+        unused.reverse()
         stack: list[list[Block]] = [[]]
         held: list[Block] = []
         at = 0
         while at < len(self.tokens):
             token = self.tokens[at]
             if token.level == 0 and token.nesting >= 0 and token.map:
-                while unused and unused[-1][0] < token.map[0]:
-                    self._keep(stack[0], unused.pop())
+                while unused and _first_line(unused[-1]) < token.map[0]:
+                    self._keep_definition(stack[0], unused.pop())
             if token.type in _CONTAINERS:
                 held.append(Block(_CONTAINERS[token.type], attrs=_attrs(token), blocks=[]))
                 stack.append(held[-1].blocks)
             elif token.type in _CLOSED:
                 stack.pop()
                 stack[-1] += _finished(held.pop())
-            elif token.type == "footnote_reference_open" and token.level == 0 and self._is_long(at):
-                self._keep(stack[-1], token.map or [0, 0])
-                while self.tokens[at].type != "footnote_reference_close":
-                    at += 1
-            elif token.type == "footnote_reference_open":
-                at = self._footnote(at, stack[-1])
             else:
                 stack[-1] += self._leaf(at)
             at += 1
         while unused:
-            self._keep(stack[0], unused.pop())
+            self._keep_definition(stack[0], unused.pop())
         return stack[0]
 
-    def _keep(self, blocks: list[Block], lines: list[int]) -> None:
-        """Some lines of the source as they are."""
-        text = "\n".join(self.lines[lines[0] : lines[1]]).strip("\n")
-        last = blocks[-1] if blocks else None
-        if last is not None and last.attrs.get("language") == RAW_MARKDOWN and text.startswith("["):
-            text = f"{last.spans[0].text}\n{text}"
+    def _keep_definition(self, blocks: list[Block], found: dict[str, Any]) -> None:
+        """A definition that nothing refers to, wherever it stood."""
+        first, last = found["map"]
+        label = _DEFINED.search("\n".join(self.lines[first:last]))
+        if label is None:
+            return
+        name = re.sub(r"\s*\n[\s>]*", " ", label[0])
+        text = f"{name} {inline.destination(found['href'])}{inline.quoted(found['title'])}"
+        before = blocks[-1] if blocks else None
+        if before is not None and before.attrs.get("language") == RAW_MARKDOWN:
+            text = f"{before.spans[0].text}\n{text}"
             blocks.pop()
         blocks.append(_code(text, RAW_MARKDOWN))
-
-    def _is_long(self, at: int) -> bool:
-        """Whether the footnote that begins there is more than a paragraph."""
-        return [token.type for token in self.tokens[at + 1 : at + 5]] != [
-            "paragraph_open",
-            "inline",
-            "paragraph_close",
-            "footnote_reference_close",
-        ]
-
-    def _footnote(self, at: int, blocks: list[Block]) -> int:
-        """A footnote of one paragraph is a paragraph that begins as it does in Markdown; where its first one ends."""
-        label = f"[^{self.tokens[at].meta.get('label', '')}]: "
-        if at + 2 < len(self.tokens) and self.tokens[at + 2].type == "inline" and not self._is_long(at):
-            spans = [Span(label), *_spans(self.tokens[at + 2].children or [])]
-            blocks.append(Block(PARAGRAPH, spans=normal(spans)))
-            return at + 3
-        blocks.append(Block(PARAGRAPH, spans=normal([Span(label)])))
-        return at
 
     def _leaf(self, at: int) -> list[Block]:
         token = self.tokens[at]
@@ -225,7 +207,13 @@ class _Parsing:
         return [Block(RULE)] if token.type == "hr" else []
 
 
+def _first_line(definition: dict[str, Any]) -> int:
+    return int(definition["map"][0])
+
+
 def _attrs(token: Token) -> dict[str, Any]:
+    if token.type == "footnote_reference_open":
+        return {"label": token.meta.get("label", "")}
     if token.type == "ordered_list_open":
         return {"start": int(token.attrs.get("start", 1))}
     return {}
@@ -239,6 +227,8 @@ def _finished(block: Block) -> list[Block]:
     """A list whose items are partly tasks is several lists."""
     if block.kind == ITEM:
         _find_task(block)
+    if block.kind == _FOOTNOTE:
+        return [_footnote(block)]
     if block.kind != BULLETS and block.kind != NUMBERS:
         return [block]
     lists: list[Block] = []
@@ -249,6 +239,19 @@ def _finished(block: Block) -> list[Block]:
             lists.append(Block(kind, attrs={"start": start + number} if kind == NUMBERS else {}, blocks=[]))
         lists[-1].blocks.append(item)
     return lists
+
+
+def _footnote(block: Block) -> Block:
+    """A footnote of one paragraph is a paragraph that begins as it does in Markdown; a longer one stays source."""
+    label = f"[^{block.attrs['label']}]:"
+    if not block.blocks:
+        return Block(PARAGRAPH, spans=[Span(label)])
+    if len(block.blocks) == 1 and block.blocks[0].kind == PARAGRAPH:
+        return Block(PARAGRAPH, spans=normal([Span(f"{label} "), *block.blocks[0].spans]))
+    from . import write
+
+    first, *rest = write.joined(block.blocks, strict=True).split("\n")
+    return _code("\n".join([f"{label} {first}", *(f"    {line}" if line else "" for line in rest)]), RAW_MARKDOWN)
 
 
 def _find_task(item: Block) -> None:
@@ -302,11 +305,13 @@ def _spans(tokens: list[Token]) -> list[Span]:
             marks.remove(_ENDS[kind])
         elif kind == "link_open":
             mark = link(str(token.attrs["href"]), str(token.attrs.get("title", "")))
+            marks = [other for other in marks if other.name != "link"]  # an address within a link is one of its own
             links.append((mark, len(spans)))
             marks.append(mark)
         elif kind == "link_close":
             mark, start = links.pop()
-            marks.remove(mark)
+            if mark in marks:
+                marks.remove(mark)
             spans[start:] = _linked(spans[start:], mark, frozenset(marks))
     return spans
 

@@ -146,7 +146,7 @@ class _Reading:
             if kind == HEADING:
                 block.attrs = {"level": _number(attrs.get("level"), 1, 1, 6)}
             elif kind == CODE_BLOCK:
-                block.attrs = {"language": " ".join(_text(attrs.get("language")).split())}
+                block.attrs = {"language": " ".join(_text(attrs.get("language")).splitlines()).strip()}
             self._texts(block)
             if kind == PARAGRAPH and not block.spans:
                 into.empties.append(block)

@@ -43,8 +43,31 @@ def document(blocks: list[Block]) -> str:
     if blocks and is_front_matter(blocks[0]):
         head = text_of(blocks[0]) + "\n"
         blocks = blocks[1:]
-    body = _joined(blocks, strict, first_rule="---" if head else "***")
+    body = joined(blocks, strict, first_rule="---" if head else "***")
     return f"{head}\n{body}\n" if head and body else f"{head}{body}\n" if body else head
+
+
+def joined(blocks: list[Block], strict: bool, *, first_rule: str = "---", gap: str = "\n\n") -> str:
+    """Blocks one after the other; `first_rule` is how a rule is written that comes first."""
+    parts: list[str] = []
+    before: Block | None = None
+    marker = ""
+    for at, block in enumerate(blocks):
+        if block.kind in LISTS:
+            marker = _marker(before, block, marker)
+            together = before is not None and _is_mixed(before, block)
+            if together:
+                parts.append("\n\n" if any(_is_loose(one) for one in _around(blocks, at)) else "\n")
+            elif parts:
+                parts.append(gap)
+            loose = any(_is_loose(one) for one in _around(blocks, at))
+            parts.append(_list(block, strict, marker=marker, loose=loose))
+        else:
+            if parts:
+                parts.append(gap)
+            parts.append(first_rule if block.kind == RULE and not at else _block(block, strict))
+        before = block
+    return "".join(parts)
 
 
 def key(block: Block, strict: bool) -> str:
@@ -84,28 +107,6 @@ def width_of(table: Block) -> int:
     return max((len(row.blocks) for row in table.blocks), default=0)
 
 
-def _joined(blocks: list[Block], strict: bool, *, first_rule: str = "---", gap: str = "\n\n") -> str:
-    parts: list[str] = []
-    before: Block | None = None
-    marker = ""
-    for at, block in enumerate(blocks):
-        if block.kind in LISTS:
-            marker = _marker(before, block, marker)
-            together = before is not None and _is_mixed(before, block)
-            if together:
-                parts.append("\n\n" if any(_is_loose(one) for one in _around(blocks, at)) else "\n")
-            elif parts:
-                parts.append(gap)
-            loose = any(_is_loose(one) for one in _around(blocks, at))
-            parts.append(_list(block, strict, marker=marker, loose=loose))
-        else:
-            if parts:
-                parts.append(gap)
-            parts.append(first_rule if block.kind == RULE and not at else _block(block, strict))
-        before = block
-    return "".join(parts)
-
-
 def _is_mixed(before: Block, block: Block) -> bool:
     """Tasks and bullets beside one another are one list in Markdown."""
     return {before.kind, block.kind} == {BULLETS, TASKS}
@@ -142,7 +143,7 @@ def _block(block: Block, strict: bool) -> str:
     if kind == CODE_BLOCK:
         return _code(block)
     if kind == QUOTE:
-        return "\n".join(f"> {line}" if line else ">" for line in _joined(block.blocks, strict).split("\n"))
+        return "\n".join(f"> {line}" if line else ">" for line in joined(block.blocks, strict).split("\n"))
     if kind in LISTS:
         return _list(block, strict, marker="." if kind == NUMBERS else "-", loose=_is_loose(block))
     if kind == TABLE:
@@ -197,7 +198,7 @@ def _item(marker: str, item: Block, strict: bool, *, tight: bool | None = None) 
     if _is_tight(item) if tight is None else tight:
         text = _tight(item.blocks, strict)
     else:
-        text = _joined(item.blocks, strict, first_rule="___")
+        text = joined(item.blocks, strict, first_rule="___")
     if item.kind == TASK:
         box = "[x]" if item.attrs.get("checked") else "[ ]"
         if item.blocks and item.blocks[0].kind == PARAGRAPH:
@@ -211,7 +212,7 @@ def _item(marker: str, item: Block, strict: bool, *, tight: bool | None = None) 
 
 
 def _tight(blocks: list[Block], strict: bool) -> str:
-    return _joined(blocks, strict, first_rule="___", gap="\n")
+    return joined(blocks, strict, first_rule="___", gap="\n")
 
 
 def _table(block: Block, strict: bool) -> str:
