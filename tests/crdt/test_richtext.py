@@ -147,6 +147,7 @@ def test_markdown_has_a_normal_form_that_means_the_same(markdown: str) -> None:
         ("[ä](/ä b) [ä](/ä)", "\\[ä](/ä b) [ä](/ä)\n"),
         ('![a](</b c> "d")', '![a](</b c> "d")\n'),
         ("[![a](b)](c)", "[![a](b)](c)\n"),
+        ("<small>`a`</small> `b`[![a](b)](c)", "<small>`a`</small> `b`[![a](b)](c)\n"),
         ("[@Ann Lee](mention:u%2F1)", "[@Ann Lee](mention:u%2F1)\n"),
         ("a <kbd>b</kbd> `x`{=html}", "a <kbd>b</kbd> `x`{=html}\n"),
         (

@@ -26,6 +26,7 @@ _EMAIL = re.compile(
     r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"
 )
 _TAG = re.compile(r"<(?:[A-Za-z/!?])")
+_SOURCE = re.compile(r"!?\[[^\n]*[\])]|`[^\n]*[>)]")
 _OPEN, _CLOSE, _TEXT, _FIXED = range(4)
 _DELIMITERS = ({"italic": "*", "bold": "**"}, {"italic": "_", "bold": "**"}, {"italic": "*", "bold": "__"})
 _EDGE_SPACE = re.compile(r"^[^\S\x00-\x20\x85]|[^\S\x00-\x20\x85]$|^\ufeff")
@@ -132,7 +133,7 @@ def raw_content(span: Span, following: Span | None) -> str | None:
 
         whole = HTML_TAG_RE.match(span.text)
         return span.text if whole is not None and whole.end() == len(span.text) else None
-    return span.text if re.fullmatch(r"!?\[[^\n]*[\])]", span.text) else None
+    return span.text if _SOURCE.fullmatch(span.text) else None
 
 
 class _Writer:

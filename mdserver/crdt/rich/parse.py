@@ -40,6 +40,7 @@ from .model import (
     Atom,
     Block,
     Mark,
+    Marks,
     Span,
     link,
     normal,
@@ -291,7 +292,7 @@ def _spans(tokens: list[Token]) -> list[Span]:
             if _BR.fullmatch(token.content):
                 spans.append(Span("", present, Atom(BREAK)))
             else:
-                spans += _raw(token.content, RAW_HTML, present)
+                _add_raw(spans, token.content, RAW_HTML, present)
         elif kind == "footnote_ref":
             spans.append(Span(f"[^{token.meta.get('label', '')}]", present))
         elif kind == "image":
@@ -312,26 +313,33 @@ def _spans(tokens: list[Token]) -> list[Span]:
             mark, start = links.pop()
             if mark in marks:
                 marks.remove(mark)
-            spans[start:] = _linked(spans[start:], mark, frozenset(marks))
+            linked = spans[start:]
+            del spans[start:]
+            _add_linked(spans, linked, mark, frozenset(marks))
     return spans
 
 
-def _raw(source: str, suffix: str, marks: frozenset[Mark]) -> list[Span]:
-    """A piece of source that has no node of its own: inline code, and what says that it is more."""
-    return [Span(source.replace("\n", " "), marks | {CODE}), Span(suffix, marks)]
+def _add_raw(spans: list[Span], source: str, suffix: str, marks: Marks) -> None:
+    """Add a piece of source that has no node of its own: inline code, and what says that it is more."""
+    source = source.replace("\n", " ")
+    if spans and spans[-1].marks == marks | {CODE}:  # the two would be one piece of code
+        source, suffix = inline.code(spans.pop().text) + source, RAW_MARKDOWN
+    spans += (Span(source, marks | {CODE}), Span(suffix, marks))
 
 
-def _linked(spans: list[Span], mark: Mark, marks: frozenset[Mark]) -> list[Span]:
-    """What stands in a link. Nodes have no marks, so a link that begins or ends with one is kept as source."""
-    if spans and not mark.title and mark.href.startswith("mention:") and all(not span.atom for span in spans):
-        label = "".join(span.text for span in spans)
-        if label.startswith("@") and all(CODE not in span.marks for span in spans):
-            return [Span("", marks, Atom(MENTION, unquote(mark.href.removeprefix("mention:")), label[1:]))]
-    if not mark.href or not spans or spans[0].atom is not None or spans[-1].atom is not None:
-        inner = [span._replace(marks=span.marks - {mark}) for span in spans]
-        source = inline.inline(normal(inner), line_break=" ", strict=True, paragraph=False)
-        return _raw(f"[{source}]{inline.target(mark.href, mark.title)}", RAW_MARKDOWN, marks)
-    return spans
+def _add_linked(spans: list[Span], linked: list[Span], mark: Mark, marks: Marks) -> None:
+    """Add what stands in a link. Nodes have no marks, so a link that begins or ends with one is kept as source."""
+    if linked and not mark.title and mark.href.startswith("mention:") and all(not span.atom for span in linked):
+        label = "".join(span.text for span in linked)
+        if label.startswith("@") and all(CODE not in span.marks for span in linked):
+            spans.append(Span("", marks, Atom(MENTION, unquote(mark.href.removeprefix("mention:")), label[1:])))
+            return
+    if mark.href and linked and linked[0].atom is None and linked[-1].atom is None:
+        spans += linked
+        return
+    inner = [span._replace(marks=span.marks - {mark}) for span in linked]
+    source = inline.inline(normal(inner), line_break=" ", strict=True, paragraph=False)
+    _add_raw(spans, f"[{source}]{inline.target(mark.href, mark.title)}", RAW_MARKDOWN, marks)
 
 
 def _plain(tokens: list[Token]) -> str:
