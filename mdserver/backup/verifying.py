@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from mdserver.crdt import text as crdt
 from mdserver.model import log
 from mdserver.store.db import Reader
 
@@ -111,26 +110,21 @@ def _document(db: Reader, report: Report, id: str, path: str, kind: str, hashed:
     known = log.load(db, id, upto=seq)
     if known.head != seq or (count and last - first + 1 != held):
         wrong.append("updates are missing in its log")
-    if _replayed(known.snapshot, known.updates) != stored:
+    if _replayed(known) != stored:
         wrong.append("its log gives another text than the one stored")
     if first == 1 and known.snapshot is not None:  # the snapshot is not the truth; all updates are there to tell
         rows = db.rows("SELECT data FROM document_updates WHERE document_id = $1 AND seq <= $2 ORDER BY seq", id, seq)
-        if _replayed(None, [bytes(one[0]) for one in rows]) != stored:
+        if _replayed(log.Log(None, [bytes(one[0]) for one in rows], seq, kind)) != stored:
             wrong.append("its log from the beginning gives another text than the one stored")
-    if last is not None and last > seq and _replayed(*_whole(db, id)) is None:
+    if last is not None and last > seq and _replayed(log.load(db, id)) is None:
         wrong.append("its log cannot be replayed")
     return wrong
 
 
-def _whole(db: Reader, id: str) -> tuple[bytes | None, list[bytes]]:
-    loaded = log.load(db, id)
-    return loaded.snapshot, loaded.updates
-
-
-def _replayed(snapshot: bytes | None, updates: list[bytes]) -> str | None:
+def _replayed(found: log.Log) -> str | None:
     """The text, or None when these are no updates. pycrdt panics on some, which is no Exception."""
     try:
-        return crdt.text_of(crdt.load(snapshot, updates))
+        return found.text()
     except _NOT_OURS:
         raise
     except BaseException:

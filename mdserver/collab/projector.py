@@ -51,12 +51,12 @@ class _Watch:
 
     __slots__ = ("capture", "is_slow", "ready", "snapshot_bytes", "unprojected", "unversioned")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_slow: bool) -> None:
         self.unprojected: float | None = None
         self.unversioned: float | None = None
         self.capture: _Capture | None = None
         self.ready: tuple[int, _Capture] | None = None
-        self.is_slow = False
+        self.is_slow = is_slow
         self.snapshot_bytes = 0
 
 
@@ -93,7 +93,9 @@ class Projector:
 
     def after_storing(self, room: Room, *, is_alone: bool) -> None:
         """They are stored; `is_alone` unless rows of others stand between."""
-        watch = self._watched.setdefault(room, _Watch())
+        watch = self._watched.get(room)
+        if watch is None:
+            watch = self._watched[room] = _Watch(is_slow=not room.replica.form.is_plain)
         now = time.monotonic()
         watch.unprojected = watch.unprojected or now
         watch.unversioned = watch.unversioned or now
@@ -206,7 +208,7 @@ def _prepared(part: list[_Work], grounds: list[Ground | None]) -> list[Projectio
         text = capture.text
         if text is None:
             assert capture.state is not None
-            text = crdt.text_of(crdt.load(capture.state, ()))
+            text = work.room.replica.form.text_of(crdt.load(capture.state, ()))
         made.append(
             live.prepared(
                 work.room.document_id,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pycrdt import Text
 
 from mdserver import failpoints
-from mdserver.crdt import guard
+from mdserver.crdt import forms, guard
 from mdserver.crdt import text as crdt
+from mdserver.crdt.forms import Form
 from mdserver.crdt.guard import Run, Unsound, Update
 
 if TYPE_CHECKING:
@@ -52,17 +53,21 @@ class Taken(NamedTuple):
 class Replica:
     """One live document. Used by one thread at a time; loading takes time, so that is done on another."""
 
-    def __init__(self, doc: Scratch, known: dict[int, int], pairs: dict[int, array[int]], *, most: int) -> None:
+    def __init__(
+        self, doc: Scratch, known: dict[int, int], pairs: dict[int, array[int]], *, most: int, form: Form
+    ) -> None:
+        self.form = form
         self.known = known
         self._pairs = pairs
         self._most = most
         self._doc = doc
-        self._text = doc.get(crdt.NAME, type=Text)
+        self._text = doc.get(crdt.NAME, type=Text) if form.is_plain else None
+        self._size = 0 if form.is_plain else len(crdt.state(doc))
         self._made: list[bytes] = []
         self._subscription = doc.observe(self._note)
 
     @classmethod
-    def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int) -> Replica:
+    def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int, kind: str = "markdown") -> Replica:
         """From a log (see crdt.text.load), which was read when it was written; `most`: bytes that its text may have.
 
         Only rows that may hold a surrogate pair are read again.
@@ -74,7 +79,7 @@ class Replica:
             if _BEYOND.search(data):
                 _learn(guard.read_update(data, most=_ANY), {}, pairs)
         doc = crdt.load(snapshot, rows)
-        return cls(doc, guard.read_state(doc.get_state()), pairs, most=most)
+        return cls(doc, guard.read_state(doc.get_state()), pairs, most=most, form=forms.of(kind))
 
     def close(self) -> None:
         """Let go of the document."""
@@ -92,7 +97,7 @@ class Replica:
         if found.cuts(self._pairs, self.known):
             raise Unsound("it takes a surrogate pair apart")
         grows = min(3 * found.brought(self.known), len(data))  # a code unit takes three bytes at most
-        if grows and len(self._text) + grows > self._most:
+        if grows and self._weight() + grows > self._most:
             raise Unsound("the document would become too large")
         made = self._apply(data)
         _learn(found, self.known, self._pairs)
@@ -129,8 +134,12 @@ class Replica:
         return crdt.state(self._doc)
 
     def text(self) -> str:
-        """The text as it stands."""
-        return str(self._text)
+        """The text as it stands; of rich text that takes a while."""
+        return str(self._text) if self._text is not None else self.form.text_of(self._doc)
+
+    def _weight(self) -> int:
+        """How large the document is, in the measure that its limit has: rich text is four times its Markdown."""
+        return len(self._text) if self._text is not None else self._size // 4
 
     def _note(self, event: TransactionEvent) -> None:
         self._made.append(event.update)
@@ -143,6 +152,7 @@ class Replica:
             self._doc.apply_update(data)
         except BaseException as error:
             raise _meaning(error) from error
+        self._size += len(data)
         return b"" if not self._made or self._made[-1] == _NOTHING else self._made[-1]
 
 

@@ -198,7 +198,7 @@ class Rooms:
 
     def _made(self, document_id: str, found: log.Log) -> Replica:
         with self._marker.loading(document_id):
-            return Replica.load(found.snapshot, found.updates, most=self._most)
+            return Replica.load(found.snapshot, found.updates, most=self._most, kind=found.kind)
 
     def _loaded(self, document_id: str, task: asyncio.Task[Room]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._open.get(document_id) is task:

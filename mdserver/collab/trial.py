@@ -31,6 +31,7 @@ class Trial(msgspec.Struct):
     snapshot: bytes | None
     updates: list[bytes]
     last: bytes | None
+    kind: str
 
 
 def run() -> None:
@@ -43,14 +44,14 @@ def run() -> None:
 
     from .replica import Replica
 
-    replica = Replica.load(found.snapshot, found.updates, most=1 << 31)
+    replica = Replica.load(found.snapshot, found.updates, most=1 << 31, kind=found.kind)
     replica.text()
     if found.last is not None:
         for give in (replica.missing, replica.take):
             with contextlib.suppress(Unsound):
                 give(found.last)
     replica.text()
-    Replica.load(replica.snapshot(), (), most=1 << 31).text()
+    Replica.load(replica.snapshot(), (), most=1 << 31, kind=found.kind).text()
 
 
 async def survives(found: Trial) -> bool:
@@ -112,4 +113,4 @@ def _trial(db: Reader, *, document_id: str) -> Trial | None:
     if not db.rows("SELECT 1 FROM documents WHERE id = $1", document_id):
         return None
     found = log.load(db, document_id, closed=True)
-    return Trial(found.snapshot, found.updates, None)
+    return Trial(found.snapshot, found.updates, None, found.kind)

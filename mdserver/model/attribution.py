@@ -67,12 +67,12 @@ def material(db: Reader, document: Document) -> Material:
 
 
 def spans(found: Material) -> Iterator[tuple[str, str, int]]:
-    """The text in order, as (text, account, ms). Takes a while for a long document."""
-    state = crdt.state(crdt.load(found.log.snapshot, found.log.updates))
+    """The text in order, as (text, account, ms), of rich text the words alone. Takes a while for a long document."""
+    state = crdt.state(found.log.replayed())
     authors = _Authors(found)
     text: list[str] = []
     author, at = "", 0
-    for item in _shown(Sequences(state), crdt.NAME):
+    for item in _shown(Sequences(state), found.log.form.root):
         for part, by, when in authors.of(item):
             if text and (by != author or abs(when - at) > TOGETHER):
                 yield "".join(text), author, at

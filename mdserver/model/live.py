@@ -195,9 +195,9 @@ def replayed(db: Reader, document_id: str) -> Projection | None:
     if start is None:
         return None
     found = log.load(db, document_id)
-    doc = crdt.load(found.snapshot, found.updates)
+    doc = found.replayed()
     snapshot = crdt.state(doc) if found.wants_snapshot else None
-    return prepared(document_id, found.head, start, crdt.text_of(doc), snapshot=snapshot, is_version=True)
+    return prepared(document_id, found.head, start, found.form.text_of(doc), snapshot=snapshot, is_version=True)
 
 
 def text_of_moment(db: Reader, document_id: str, version: int) -> str | None:
@@ -208,8 +208,7 @@ def text_of_moment(db: Reader, document_id: str, version: int) -> str | None:
     if not found:
         return None
     seq, content_hash = found[0]
-    known = log.load(db, document_id, upto=seq)
-    text = crdt.text_of(crdt.load(known.snapshot, known.updates))
+    text = log.load(db, document_id, upto=seq).text()
     return text if texts.named(text).hash == content_hash else None
 
 

@@ -5,16 +5,24 @@ Old rows are merged (compaction.py): such a row holds the updates from `first_se
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from mdserver import clock
 from mdserver.clock import rfc3339
+from mdserver.crdt import forms
+from mdserver.crdt import text as crdt
+from mdserver.crdt.forms import Form
 from mdserver.store.db import Reader, Tx
 from mdserver.store.rows import Time
 
 from . import quarantine
 from .access import Actor, Person, Principal
 from .documents.shape import persons
+
+if TYPE_CHECKING:
+    from mdserver.crdt.text import Scratch
 
 SNAPSHOT_AFTER_ROWS = 64
 SNAPSHOT_AFTER_BYTES = 256 << 10
@@ -37,6 +45,20 @@ class Log(msgspec.Struct):
     updates: list[bytes]
     head: int
     """The number of the newest update; 0 for an empty log."""
+    kind: str = "markdown"
+
+    @property
+    def form(self) -> Form:
+        """How the document says its Markdown."""
+        return forms.of(self.kind)
+
+    def replayed(self) -> Scratch:
+        """The document; takes a while."""
+        return crdt.load(self.snapshot, self.updates)
+
+    def text(self) -> str:
+        """The Markdown that it says; takes a while."""
+        return self.form.text_of(self.replayed())
 
     @property
     def wants_snapshot(self) -> bool:
@@ -52,6 +74,7 @@ def load(db: Reader, document_id: str, *, upto: int | None = None, closed: bool 
     """
     if not closed:
         quarantine.check(db, document_id)
+    kind = db.value(str, "SELECT kind FROM documents WHERE id = $1", document_id) or "folder"
     snapshot: bytes | None = None
     start = 0
     for seq, data in db.rows("SELECT seq, data FROM document_snapshots WHERE document_id = $1", document_id):
@@ -63,7 +86,7 @@ def load(db: Reader, document_id: str, *, upto: int | None = None, closed: bool 
         start,
         upto if upto is not None else 2**62,
     )
-    return Log(snapshot, [bytes(one[1]) for one in rows], rows[-1][0] if rows else start)
+    return Log(snapshot, [bytes(one[1]) for one in rows], rows[-1][0] if rows else start, kind)
 
 
 def head(db: Reader, document_id: str) -> int:

@@ -159,15 +159,17 @@ def _load(
 def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int) -> _Prepared:
     """Everything that takes time: loading the log, merging, the smallest edit, hashing, compressing."""
     text.check_content(wanted, maximum_bytes=maximum_bytes)
-    doc = crdt.load(loaded.log.snapshot, loaded.log.updates)
-    current = crdt.text_of(doc)
+    form, doc = loaded.log.form, loaded.log.replayed()
+    current = form.text_of(doc)
     if current == loaded.base:
         rewritten, merged = Rewritten(wanted), False
     else:
         result = merge.merge(loaded.base, server=current, client=wanted)
         rewritten, merged = Rewritten(result.text, result.overlaps), True
+    update = form.edit(doc, rewritten.content)
+    if not form.is_plain:
+        rewritten.content = form.text_of(doc)
     data = text.check_content(rewritten.content, maximum_bytes=maximum_bytes)
-    update = crdt.edit(doc, rewritten.content)
     snapshot = crdt.state(doc) if update is not None and loaded.log.wants_snapshot else None
     return _Prepared(
         rewritten,

@@ -58,11 +58,14 @@ class TreeQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A document to be made. Without a title one is taken from the content; `from` names a template or any document."""
+    """A document to be made. Without a title one is taken from the content; `from` names a template or any document.
+
+    Without a `kind` it is that of the other document, or markdown.
+    """
 
     id: str | None = None
     title: str | None = None
-    kind: documents.Kind = "markdown"
+    kind: documents.Kind | None = None
     content: str | None = None
     parent_id: str | None = None
     tags: list[str] | None = None
@@ -140,7 +143,7 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
     given_id = documents.check_id(body.id)
     if body.filename is not None:
         text.check_filename(body.filename)
-    content, title, labels = body.content, body.title, body.tags
+    content, title, labels, kind = body.content, body.title, body.tags, body.kind
     if body.source_id is not None:
         repeated = await earlier(request, lambda db, known: documents.find(db, who, known, need=EDITOR), body=body)
         if repeated is not None:
@@ -148,13 +151,15 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
         source_id = check_source(body.source_id)
         source = await app[DB].read(lambda db: documents.find_with_content(db, who, source_id))
         content = source.content if content is None else content
+        if kind is None and source.kind in ("richtext", "mindmap"):
+            kind = source.kind  # type: ignore[assignment] # one of these two
         title, labels = source.title if title is None else title, source.tags if labels is None else labels
-    content = content or ""
-    if body.kind == "folder" and content:
+    content, kind = content or "", kind or "markdown"
+    if kind == "folder" and content:
         raise Invalid("A folder has no content.", pointer="/kind" if body.content is None else "/content")
     title = documents.check_title(title if title is not None else derive_title(content, body.filename or "Untitled.md"))
     labels = documents.check_tags(labels or [])
-    draft = await prepared(request, content)
+    draft = await prepared(request, content, kind)
 
     def unit(tx: Tx) -> Document:
         role = workspaces.enter(tx, who, id, need=EDITOR)
@@ -164,7 +169,7 @@ async def create(request: web.Request, id: str, body: NewDocument) -> Reply[Docu
             id,
             role=role,
             title=title,
-            kind=body.kind,
+            kind=kind,
             draft=draft,
             parent_id=body.parent_id,
             tags=labels,
@@ -306,12 +311,12 @@ async def checked(request: web.Request, content: str) -> None:
         await asyncio.to_thread(text.check_content, content, maximum_bytes=maximum)
 
 
-async def prepared(request: web.Request, content: str) -> documents.Draft:
+async def prepared(request: web.Request, content: str, kind: documents.Kind) -> documents.Draft:
     """A draft of the content; a long one is made on a thread, so that others do not wait for it."""
     maximum = request.app[LIMITS].document
-    if len(content) < LONG:
+    if len(content) < LONG and kind != "richtext":
         return documents.draft(content, maximum_bytes=maximum)
-    return await asyncio.to_thread(documents.draft, content, maximum_bytes=maximum)
+    return await asyncio.to_thread(documents.draft, content, maximum_bytes=maximum, kind=kind)
 
 
 def shown(request: web.Request, document: Document, *, created: bool = False) -> Reply[Document]:

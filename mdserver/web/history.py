@@ -7,7 +7,6 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from mdserver.crdt import text as crdt
 from mdserver.errors import Conflict, Gone, NotFound
 from mdserver.model import attribution, documents, log
 from mdserver.model.access import VIEWER
@@ -84,4 +83,4 @@ async def read(request: web.Request, id: str, seq: int) -> Position:
 
     async with request.app[READING]:
         found = await request.app[DB].read(question)
-        return Position(seq, await asyncio.to_thread(lambda: crdt.text_of(crdt.load(found.snapshot, found.updates))))
+        return Position(seq, await asyncio.to_thread(found.text))

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from mdserver.crdt import text as crdt
 from mdserver.model import log, texts
 from mdserver.model.documents import present_text
 from mdserver.store.db import Reader
@@ -104,10 +103,10 @@ def _contents(db: Reader) -> list[str]:
             if stored or updates:
                 found.append(f"{path}: a folder with a text")
         else:
-            if crdt.text_of(crdt.load(None, updates)) != content:
+            if log.Log(None, updates, head, kind).text() != content:
                 found.append(f"{path}: the log says something else than the projection")
             loaded = log.load(db, id, upto=content_seq, closed=True)
-            if crdt.text_of(crdt.load(loaded.snapshot, loaded.updates)) != content:
+            if loaded.text() != content:
                 found.append(f"{path}: the snapshot says something else than the projection")
             if loaded.head != content_seq or (content_seq != head and id not in unsettled):
                 found.append(f"{path}: the projection is not of the log's head")
@@ -117,7 +116,7 @@ def _contents(db: Reader) -> list[str]:
             found.append(f"{path}: version {version} after {head} updates")
     for id, version, seq, hashed in db.rows("SELECT document_id, version, seq, content_hash FROM document_moments"):
         past = log.load(db, id, upto=seq, closed=True)
-        text = crdt.text_of(crdt.load(past.snapshot, past.updates))
+        text = past.text()
         if hashlib.sha256(text.encode()).hexdigest() != hashed:
             found.append(f"{id}: the log at {seq} says something else than the moment {version}")
     return found
@@ -164,7 +163,7 @@ def _history(db: Reader, *, pruned: bool) -> list[str]:
             if hashlib.sha256(content.encode()).hexdigest() != hashed or len(content.encode()) != size:
                 found.append(f"{path}: version {number} has another text than it says")
             past = log.load(db, id, upto=seq, closed=True)
-            if past.head == seq and past.snapshot is None and crdt.text_of(crdt.load(None, past.updates)) != content:
+            if past.head == seq and past.snapshot is None and past.text() != content:
                 found.append(f"{path}: the log at {seq} says something else than version {number}")
     named = set(db.rows("SELECT DISTINCT document_id, content_hash FROM document_versions"))
     if kept := set(db.rows("SELECT document_id, hash FROM texts")) - named:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
+from mdserver.crdt import text as crdt
 from mdserver.errors import Conflict
+from mdserver.model import log
 from mdserver.model.access import Principal, Role
 from mdserver.store.db import Reader, Tx
 
 from .making import Draft, create, draft
 from .places import subtree
-from .shape import Document, present_text, require_live
+from .shape import Document, Kind, present_text, require_live
 
 MOST = 1_000
 MOST_BYTES = 64 << 20
@@ -22,6 +26,8 @@ class Source(msgspec.Struct):
 
     documents: list[Document]
     contents: list[str]
+    states: dict[str, bytes]
+    """Whole Yjs states by id, of those whose Markdown does not say all."""
 
 
 def source(db: Reader, me: Principal, document: Document, *, children: bool) -> Source:
@@ -33,12 +39,19 @@ def source(db: Reader, me: Principal, document: Document, *, children: bool) -> 
     if sum(one.size for one in found) > max(MOST_BYTES, document.size):
         raise Conflict(f"At most {MOST_BYTES >> 20} MiB of text are copied at once: copy parts of it.")
     contents = [present_text(db, one.id) for one in found]
-    return Source(found, contents)
+    states = {one.id: crdt.state(log.load(db, one.id).replayed()) for one in found if one.kind == "richtext"}
+    return Source(found, contents, states)
 
 
 def drafts(source: Source, *, maximum_bytes: int) -> list[Draft]:
     """Prepare the texts; off the event loop."""
-    return [draft(one, maximum_bytes=maximum_bytes) for one in source.contents]
+    made = []
+    for document, content in zip(source.documents, source.contents, strict=True):
+        prepared = draft(content, maximum_bytes=maximum_bytes)
+        if document.id in source.states:
+            prepared.update = source.states[document.id]
+        made.append(prepared)
+    return made
 
 
 def copy(
@@ -62,7 +75,7 @@ def copy(
             workspace_id,
             role=role,
             title=title if first and title else original.title,
-            kind="folder" if original.kind == "folder" else "markdown",
+            kind=cast(Kind, original.kind),
             draft=prepared,
             parent_id=parent_id if first else made[original.parent_id or ""].id,
             tags=original.tags,

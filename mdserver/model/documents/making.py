@@ -6,7 +6,7 @@ import msgspec
 
 from mdserver import clock, failpoints, ids, links
 from mdserver import text as words
-from mdserver.crdt import text as crdt
+from mdserver.crdt import forms
 from mdserver.errors import Conflict, Invalid
 from mdserver.model import backlinks, changes, log, texts, versions
 from mdserver.model.access import Actor, Principal, Role, document_permissions
@@ -27,10 +27,15 @@ class Draft(msgspec.Struct):
     links: list[links.Link]
 
 
-def draft(content: str, *, maximum_bytes: int) -> Draft:
-    """Check and prepare a text. Invalid for NUL and lone surrogates, TooLarge past the limit."""
-    data = words.check_content(content, maximum_bytes=maximum_bytes)
-    return Draft(texts.named(content, data), crdt.first_update(content), links.links(content))
+def draft(content: str, *, maximum_bytes: int, kind: str = "markdown") -> Draft:
+    """Check and prepare a text; rich text in its normal form. Invalid for NUL and lone surrogates, TooLarge past the
+    limit.
+    """
+    data: bytes | None = words.check_content(content, maximum_bytes=maximum_bytes)
+    form = forms.of(kind)
+    if not form.is_plain:
+        content, data = form.normal(content), None
+    return Draft(texts.named(content, data), form.first_update(content), links.links(content))
 
 
 def create(

@@ -17,8 +17,8 @@ SHORT = 64 << 10
 """Bytes up to which a text is read at a glance."""
 
 D = TypeVar("D", bound="Document")
-Kind = Literal["markdown", "folder"]
-"""The kinds that can be made now; `richtext` and `mindmap` have their place in the schema."""
+Kind = Literal["markdown", "richtext", "mindmap", "folder"]
+"""`richtext` is edited in TipTap and says its Markdown in a normal form; a `mindmap` is a Markdown outline."""
 
 
 class Document(msgspec.Struct):
