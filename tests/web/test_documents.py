@@ -135,7 +135,7 @@ async def test_ids_made_offline(server: Server) -> None:
         (b'{"title": "a\\u0000b"}', 422, ["/title"]),
         (b'{"title": "a\\nb"}', 422, ["/title"]),
         (b'{"title": "' + b"x" * 256 + b'"}', 422, ["/title"]),
-        (b'{"kind": "mindmap"}', 422, ["/kind"]),
+        (b'{"kind": "poster"}', 422, ["/kind"]),
         (b'{"kind": "folder", "content": "x"}', 422, ["/content"]),
         (b'{"content": "a\\u0000b"}', 422, ["/content"]),
         (b'{"title": "x", "tags": "x"}', 422, ["/tags"]),
