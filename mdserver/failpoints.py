@@ -15,6 +15,8 @@ NAMES = frozenset(
         "edit-logged",  # an update is in the log; the projection is of the text before
         "snapshot-kept",
         "edit-projected",  # the document has its new text and number; the history does not know it
+        "live-appended",  # a room's rows are in the log; nothing is committed, and the text is the one before
+        "live-projected",  # the text has caught up with a room's rows; links and the history have not
         "move-begun",  # the parent is another; the paths are the old ones
         "key-due",  # made, but its Idempotency-Key is not remembered
         "migration-copied",  # the copy before an upgrade is whole, but has no name yet

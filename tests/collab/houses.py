@@ -89,8 +89,13 @@ class House:
         """Wait until it is gone by itself; the exit status."""
         return await asyncio.to_thread(self.program.died)
 
+    async def terminated(self) -> int:
+        """SIGTERM; the exit status."""
+        await asyncio.to_thread(self.program.terminate)
+        return await self.died()
+
     async def stop(self) -> None:
-        """SIGTERM."""
+        """SIGTERM, if it runs."""
         await asyncio.to_thread(self.program.stop)
 
     async def faults(self) -> list[str]:

@@ -178,11 +178,16 @@ class Program:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        assert self._process is not None
+        self._process.terminate()
+
     def stop(self) -> None:
-        """SIGTERM, if it runs."""
+        """SIGTERM, if it runs, and wait for its end."""
         if self._process is not None:
             if self.runs:
-                self._process.terminate()
+                self.terminate()
             self.died()
 
 

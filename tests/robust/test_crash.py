@@ -20,6 +20,7 @@ from mdserver import failpoints
 from mdserver.store.migrate import known, migrate_sqlite
 from mdserver.store.sqlite import SQLite
 from tests.cli.test_backups import BACKUP
+from tests.collab.dying import MOMENTS as LIVE
 
 from . import dying
 from .crash import MOMENTS, Story, look_at
@@ -114,7 +115,7 @@ async def test_killed_while_a_blob_is_stored(tmp_path: Path, moment: str) -> Non
 
 
 def test_every_moment_is_reached_here() -> None:
-    assert {*MOMENTS, *MIGRATION, *BLOB, *BACKUP, "migration-copied"} == failpoints.NAMES
+    assert {*MOMENTS, *LIVE, *MIGRATION, *BLOB, *BACKUP, "migration-copied"} == failpoints.NAMES
 
 
 def test_an_unknown_moment_is_refused(home: Home) -> None:
