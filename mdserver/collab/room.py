@@ -227,11 +227,15 @@ class Room:
         if seat.read_only:
             self._refuse(seat, read or guard.read_update(data), is_answer=is_answer)
             return
-        if self.refusing:
-            return  # neither taken in nor acknowledged: everybody is asked again when it can be
+        if self.refusing:  # neither taken in nor acknowledged: everybody is asked again when it can be
+            if seat.ledger is not None and not is_answer:
+                seat.ledger.refused(read or guard.read_update(data))
+            return
         with self._guard.over(data):
             taken = self.replica.take(data, read, is_answer=is_answer)
         if taken.effect is Effect.EARLY:
+            if seat.ledger is not None and not is_answer:
+                seat.ledger.refused(taken.update)
             seat.send(protocol.step1(self.replica.state_vector()))
             return
         if taken.effect is Effect.NEW:
@@ -250,15 +254,23 @@ class Room:
                 seat.ledger.answered(self.taken)
             else:
                 seat.ledger.changed(taken.update, self.taken)
-            for _ in range(seat.ledger.due(self.durable)):
-                seat.send(protocol.saved(True))
+            self._pay(seat, seat.ledger)
 
     def _refuse(self, seat: Seat, found: Update, *, is_answer: bool) -> None:
         """What a client may not write is not taken in. That it has nothing new of its own, it hears as saved."""
         if seat.ledger is None:
             return
-        nothing_new = is_answer and found.fits(self.replica.known) and self.replica.holds(found)
-        seat.send(protocol.saved(nothing_new))
+        if not is_answer:
+            seat.ledger.refused(found)
+        elif found.fits(self.replica.known) and self.replica.holds(found):
+            seat.ledger.answered(self.taken)
+            self._pay(seat, seat.ledger)
+            return
+        seat.send(protocol.saved(False))
+
+    def _pay(self, seat: Seat, ledger: Ledger) -> None:
+        for _ in range(ledger.due(self.durable)):
+            seat.send(protocol.saved(True))
 
     def _tell(self, changed: list[protocol.Presence]) -> None:
         if changed:
