@@ -283,7 +283,7 @@ class Connection:
         if self.principal is not None:
             self.principal = await self._live.still(self.principal)
             if self.principal is None:
-                self.close(SIGNED_OUT, "signed out")
+                self.close(SIGNED_OUT, "signed-out")
                 return
         for address, held in list(self.held.items()):
             principal = await self._live.still(held.principal)
