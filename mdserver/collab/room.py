@@ -116,6 +116,8 @@ class Room:
         self.authors: set[str] = set()
         """Who has written since the last version."""
         self.author_changed = False
+        self.is_dropped = False
+        """Whether it is only kept until all of it is stored: its replica cannot be trusted any more."""
         self.on_settled: Callable[[], object] = _nothing
         """Called when all that was taken in is stored."""
         self._whole: bytes | None = None
@@ -234,9 +236,10 @@ class Room:
         with self._guard.over(data):
             taken = self.replica.take(data, read, is_answer=is_answer)
         if taken.effect is Effect.EARLY:
-            if seat.ledger is not None and not is_answer:
-                seat.ledger.refused(taken.update)
-            seat.send(protocol.step1(self.replica.state_vector()))
+            if not is_answer:  # else it would answer the same again, without end
+                if seat.ledger is not None:
+                    seat.ledger.refused(taken.update)
+                seat.send(protocol.step1(self.replica.state_vector()))
             return
         if taken.effect is Effect.NEW:
             self._whole = None
