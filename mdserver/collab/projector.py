@@ -9,6 +9,7 @@ and when everybody has left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from mdserver.model import live
 from mdserver.model.live import Ground, Projection
 from mdserver.store.db import Database, Reader, Tx
 
+from .replica import Broken
 from .room import Room
 
 LOG = logging.getLogger("mdserver.collab")
@@ -78,30 +80,44 @@ class _Work(NamedTuple):
 
 
 class Projector:
-    """Follows the rooms. `may_look` tells whether a room's stored rows are the newest in the log."""
+    """Follows the rooms. `may_look` tells whether a room's stored rows are the newest in the log.
 
-    def __init__(self, database: Database, *, may_look: Callable[[Room], bool]) -> None:
-        self._database, self._may_look = database, may_look
+    `on_broken` hears of a room whose text cannot be had.
+    """
+
+    def __init__(
+        self, database: Database, *, may_look: Callable[[Room], bool], on_broken: Callable[[Room], None]
+    ) -> None:
+        self._database, self._may_look, self._on_broken = database, may_look, on_broken
         self._watched: dict[Room, _Watch] = {}
         self.count = 0
 
     def before_storing(self, room: Room) -> None:
         """The room's rows are about to be stored: its text now is theirs, if it is wanted."""
         watch = self._watched.get(room)
-        if watch is not None and watch.unprojected is not None and time.monotonic() - watch.unprojected >= SOON:
-            watch.capture = _captured(room, watch)
+        if watch is None:
+            return
+        watch.capture = None  # of an attempt that failed: rows of others may have come since
+        if watch.unprojected is not None and time.monotonic() - watch.unprojected >= SOON:
+            with contextlib.suppress(Broken):  # the next look meets it, too
+                watch.capture = _captured(room, watch)
 
     def after_storing(self, room: Room, *, is_alone: bool) -> None:
         """They are stored; `is_alone` unless rows of others stand between."""
+        watch = self.watch(room)
+        if watch.capture is not None and is_alone and room.durable == watch.capture.mark:
+            watch.ready = room.seq, watch.capture
+        watch.capture = None
+
+    def watch(self, room: Room) -> _Watch:
+        """See to a room whose text is behind its log."""
         watch = self._watched.get(room)
         if watch is None:
             watch = self._watched[room] = _Watch(is_slow=not room.replica.form.is_plain)
         now = time.monotonic()
         watch.unprojected = watch.unprojected or now
         watch.unversioned = watch.unversioned or now
-        if watch.capture is not None and is_alone and room.durable == watch.capture.mark:
-            watch.ready = room.seq, watch.capture
-        watch.capture = None
+        return watch
 
     def is_done(self, room: Room) -> bool:
         """Whether there is nothing left to do for a room."""
@@ -118,7 +134,14 @@ class Projector:
         due = []
         for room in rooms:
             watch = self._watched.get(room)
-            if watch is not None and (work := self._due(room, watch, now, all_of_it=all_of_it)) is not None:
+            if watch is None:
+                continue
+            try:
+                work = self._due(room, watch, now, all_of_it=all_of_it)
+            except Broken:
+                self._on_broken(room)
+                continue
+            if work is not None:
                 due.append(work)
         for start in range(0, len(due), AT_ONCE):
             part = due[start : start + AT_ONCE]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pycrdt import Text
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pycrdt import TransactionEvent
 
     from mdserver.crdt.text import Scratch
+
+
+T = TypeVar("T")
 
 
 class Broken(Exception):
@@ -120,22 +123,19 @@ class Replica:
     def missing(self, state: bytes) -> bytes:
         """The update that brings a client with this state vector up to date. Unsound when it is none."""
         guard.read_state(state)
-        try:
-            return self._doc.get_update(state)
-        except BaseException as error:
-            raise _meaning(error) from error
+        return _sure(lambda: self._doc.get_update(state))
 
     def state_vector(self) -> bytes:
         """What this replica has, in Yjs's encoding."""
-        return self._doc.get_state()
+        return _sure(self._doc.get_state)
 
     def snapshot(self) -> bytes:
         """The whole document as one update."""
-        return crdt.state(self._doc)
+        return _sure(lambda: crdt.state(self._doc))
 
     def text(self) -> str:
         """The text as it stands; of rich text that takes a while."""
-        return str(self._text) if self._text is not None else self.form.text_of(self._doc)
+        return _sure(lambda: str(self._text) if self._text is not None else self.form.text_of(self._doc))
 
     def _weight(self) -> int:
         """How large the document is, in the measure that its limit has: rich text is four times its Markdown."""
@@ -188,6 +188,14 @@ def _learn(found: Update, known: dict[int, int], pairs: dict[int, array[int]]) -
         mine = pairs.setdefault(client, array("I"))
         last = mine[-1] if mine else -1  # a client's clocks become known in ascending order
         mine.extend(clock for clock in clocks if clock > last)
+
+
+def _sure(asked: Callable[[], T]) -> T:
+    """What pycrdt answers. Broken when it fails, which it tells by exceptions that nobody catches."""
+    try:
+        return asked()
+    except BaseException as error:
+        raise _meaning(error) from error
 
 
 def _meaning(error: BaseException) -> BaseException:

@@ -14,17 +14,19 @@ from functools import partial
 
 import msgspec
 
-from mdserver.errors import Busy, Conflict, NotFound
+from mdserver.crdt.guard import Unsound
+from mdserver.errors import Busy, StorageFull
 from mdserver.figures import UNITS, Family, Histogram, counter, gauge
-from mdserver.model import live, log, quarantine
+from mdserver.model import live, quarantine
 from mdserver.model.live import Batch
-from mdserver.store.db import Database, Reader, Tx
+from mdserver.store.db import Database, Tx
 from mdserver.store.marker import Marker
 
+from . import loading
 from .outbox import Turn
 from .projector import Projector
-from .replica import Broken, Replica
-from .room import Guard, Room
+from .replica import Broken
+from .room import Room
 from .trial import inspect
 
 LOG = logging.getLogger("mdserver.collab")
@@ -46,6 +48,19 @@ LOOKED_AFTER = 0.2
 
 FIRST_RETRY, LAST_RETRY = 0.2, 5.0
 
+
+class _Trouble:
+    """Since when a room cannot be stored (monotonic seconds), and how long it rests until it is tried again."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self._delay = FIRST_RETRY
+
+    def rest(self) -> float:
+        delay, self._delay = self._delay, min(2 * self._delay, LAST_RETRY)
+        return delay
+
+
 Closed = Callable[[Room, str], None]
 """Told of a room that its clients have to leave, and why: `gone`, or `reset` (they may come back at once)."""
 
@@ -62,12 +77,16 @@ class Rooms:
         self._dirty: dict[Room, None] = {}
         self._behind: set[str] = set()
         self._wake = asyncio.Event()
-        self._failing: dict[Room, float] = {}
+        self._failing: dict[Room, _Trouble] = {}
+        self._resting: dict[Room, asyncio.TimerHandle] = {}
         self._storing: set[Room] = set()
         self._stopping = False
+        self._ended = asyncio.Event()
         self.turn = Turn()
         self.on_closed: Closed = lambda room, why: None
-        self.projector = Projector(database, may_look=lambda room: room not in self._storing)
+        self.projector = Projector(
+            database, may_look=lambda room: room not in self._storing, on_broken=lambda room: self.reset(room)
+        )
         self.saves = Histogram(UNITS)
         self.loads = self.failures = self.resets = 0
         database.listen("log", self._changed)
@@ -109,14 +128,18 @@ class Rooms:
 
     def heard(self, room: Room) -> None:
         """Something may have been taken in: have it stored."""
-        if room.pending and room not in self._dirty:
+        if room.pending and room not in self._dirty and room not in self._resting:
             self._dirty[room] = None
             self._wake.set()
 
     def reset(self, room: Room) -> None:
         """Drop a room whose replica cannot be trusted any more; what it has taken in is stored all the same."""
+        if room.is_dropped:
+            return
+        room.is_dropped = True
         LOG.error("a live document had to be loaded anew: document %s", room.document_id)
         self.resets += 1
+        self.projector.forget(room)
         self.on_closed(room, "reset")
 
         settled = asyncio.Event()
@@ -135,7 +158,7 @@ class Rooms:
         """`ok`, or since when nothing can be stored."""
         if not self._failing:
             return "ok"
-        since = min(self._failing.values())
+        since = min(one.since for one in self._failing.values())
         return f"edits have not been stored for {time.monotonic() - since:.0f} s"
 
     async def run(self) -> None:
@@ -144,26 +167,36 @@ class Rooms:
         try:
             while True:
                 await asyncio.sleep(LOOKED_AFTER)
-                await self._follow()
-                await self.projector.look(self.rooms())
-                self._close_idle()
+                try:
+                    await self._follow()
+                    await self.projector.look(self.rooms())
+                    self._close_idle()
+                except Exception:  # whatever it is: the other documents must go on being looked after
+                    LOG.exception("the open documents could not be looked after")
         finally:
-            saving.cancel()
+            self._ended.set()  # not cancelled: what is being stored is stored, or would be stored twice
+            self._wake.set()
             await asyncio.wait([saving])
 
     async def close(self) -> None:
         """Store what waits and give every document its version. Clients have to be gone."""
         self._stopping = True
         tries = 0
-        while self._dirty or any(not room.is_settled for room in self.rooms()):
+        while True:
+            for room in list(self._resting):
+                self._rested(room)
             for room in self.rooms():
                 self.heard(room)
+            if not self._dirty:
+                break
             if not await self._store_dirty():
                 tries += 1
                 if tries > 10:
                     LOG.critical("edits that nobody was told to be saved could not be stored")
                     break
                 await asyncio.sleep(FIRST_RETRY)
+        for timer in self._resting.values():
+            timer.cancel()
         await self.projector.look(self.rooms(), all_of_it=True)
         self._marker.close()
 
@@ -187,18 +220,15 @@ class Rooms:
         ]
 
     async def _load(self, document_id: str) -> Room:
-        found = await self._database.read(lambda db: _load(db, document_id))
-        replica = await asyncio.to_thread(self._made, document_id, found)
+        room, is_unsettled = await loading.load(
+            self._database, document_id, most=self._most, marker=self._marker, refused=self._refused
+        )
         self.loads += 1
+        if is_unsettled:
+            self.projector.watch(room)
         # What was committed meanwhile is told by an announcement, or was told before this: so look once more.
         self._behind.add(document_id)
-        size = sum(map(len, found.updates))
-        guard = Guard(self._marker, document_id, self._refused)
-        return Room(document_id, replica, found.head, guard=guard, tail_rows=len(found.updates), tail_bytes=size)
-
-    def _made(self, document_id: str, found: log.Log) -> Replica:
-        with self._marker.loading(document_id):
-            return Replica.load(found.snapshot, found.updates, most=self._most, kind=found.kind)
+        return room
 
     def _loaded(self, document_id: str, task: asyncio.Task[Room]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._open.get(document_id) is task:
@@ -211,35 +241,49 @@ class Rooms:
             self._wake.set()
 
     async def _save(self) -> None:
-        delay = FIRST_RETRY
-        while True:
+        while not self._ended.is_set():
             await self._wake.wait()
             self._wake.clear()
-            if self._behind:
-                await self._follow()
-            while self._dirty:
-                if await self._store_dirty():
-                    delay = FIRST_RETRY
-                else:
-                    await asyncio.sleep(delay)
-                    delay = min(2 * delay, LAST_RETRY)
+            try:
+                if self._behind:
+                    await self._follow()
+                while self._dirty and not self._ended.is_set():
+                    await self._store_dirty()
+            except Exception:  # nothing may end the saving
+                LOG.exception("edits could not be stored, which is tried again")
+                await asyncio.sleep(FIRST_RETRY)
+                self._wake.set()
 
     async def _store_dirty(self) -> bool:
-        """Store what the rooms that wait longest have taken in; whether that went well."""
-        rooms = list(self._dirty)[:ROOMS_AT_ONCE]
+        """Store what the rooms that wait longest have taken in; whether that went well.
+
+        Rooms that could not be stored before are tried again without the others, which must not wait for them.
+        """
+        again = next(iter(self._dirty)) in self._failing
+        rooms = [room for room in self._dirty if (room in self._failing) is again][:ROOMS_AT_ONCE]
         for room in rooms:
             del self._dirty[room]
-        done = await self._store(rooms)
-        if not done and len(rooms) > 1:  # whether it is one room's fault
-            done = all([await self._store([room]) for room in rooms])
-        for room in rooms:
-            self.heard(room)
-        return done
+        try:
+            error = await self._store(rooms)
+            if error is None:
+                return True
+            if len(rooms) == 1 or isinstance(error, Busy | StorageFull):  # nobody can be stored
+                self._failed(rooms, error)
+                return False
+            for room in rooms:  # whether it is one room's fault
+                error = await self._store([room])
+                if error is not None:
+                    self._failed([room], error)
+            return not any(room in self._failing for room in rooms)
+        finally:
+            for room in rooms:
+                self.heard(room)
 
-    async def _store(self, rooms: list[Room]) -> bool:
+    async def _store(self, rooms: list[Room]) -> Exception | None:
+        """Store what these rooms have taken in, or nothing of it and say why not."""
         batches = [Batch(room.document_id, room.seq, room.take_pending(MOST_AT_ONCE)) for room in rooms if room.pending]
         if not batches:
-            return True
+            return None
 
         def change(tx: Tx) -> list[live.Appended | None]:
             return [live.append(tx, one) for one in batches]
@@ -250,8 +294,7 @@ class Rooms:
         try:
             appended = await self._database.write(change, *[f"document:{one.document_id}" for one in batches])
         except Exception as error:  # whatever it is, what waits must not be lost: it is tried again
-            self._failed(rooms, error)
-            return False
+            return error
         finally:
             self._storing.difference_update(rooms)
             if self._behind:
@@ -266,28 +309,38 @@ class Rooms:
             self._take_others(room, one.others)
             room.seq = one.head
             room.stored(len(batch.rows))
-            self.projector.after_storing(room, is_alone=not one.others)
+            if not room.is_dropped:
+                self.projector.after_storing(room, is_alone=not one.others)
             self._worked(room)
-        return True
+        return None
 
     def _failed(self, rooms: list[Room], error: Exception) -> None:
         self.failures += 1
         if self.failures < 4 or self.failures % 100 == 0:
             LOG.error("edits could not be stored, which is tried again: %s: %s", type(error).__name__, error)
+        loop = asyncio.get_running_loop()
         for room in rooms:
-            if room not in self._failing:
-                self._failing[room] = time.monotonic()
+            trouble = self._failing.get(room)
+            if trouble is None:
+                trouble = self._failing[room] = _Trouble(time.monotonic())
                 room.say(_SAYS[False])
+            self._resting[room] = loop.call_later(trouble.rest(), self._rested, room)
         everybody = self.rooms()
         if sum(room.pending_bytes for room in everybody) > MOST_WAITING:
             for room in everybody:
                 room.refusing = True
 
+    def _rested(self, room: Room) -> None:
+        self._resting.pop(room).cancel()
+        self.heard(room)
+
     def _worked(self, room: Room) -> None:
-        if self._failing.pop(room, None) is not None:
+        """The room has nothing that cannot be stored; when that is so of all, all may write again."""
+        was_failing = self._failing.pop(room, None) is not None
+        if was_failing:
             LOG.info("edits are stored again")
             room.say(_SAYS[True])
-        for one in [room] if self._failing else self.rooms():
+        for one in self.rooms() if was_failing and not self._failing else [room]:
             if one.refusing and not one.pending:
                 one.refusing = False
                 one.ask_all()
@@ -305,24 +358,26 @@ class Rooms:
                 self._behind.add(document_id)  # what it appends comes back with what stands before it
                 continue
             try:
-                found = await self._database.glance(partial(_beyond, document_id=document_id, seq=room.seq))
+                found = await self._database.glance(partial(loading.beyond, document_id=document_id, seq=room.seq))
             except Exception as error:
                 LOG.warning("what was appended to a log could not be read: %s", error)
                 self._behind.add(document_id)
                 continue
-            if found is None:
-                self._gone(room)
-            elif room in self._storing:
+            if room in self._storing:
                 self._behind.add(document_id)
+            elif found is None:
+                self._gone(room)
             elif found.head > room.seq:
                 self._take_others(room, found.updates)
                 room.seq = found.head
 
     def _take_others(self, room: Room, updates: list[bytes]) -> None:
+        if room.is_dropped:
+            return
         try:
             for one in updates:
                 room.follow(one)
-        except Broken:
+        except (Broken, Unsound):
             self.reset(room)
 
     def _gone(self, room: Room) -> None:
@@ -330,9 +385,12 @@ class Rooms:
         room.pending.clear()
         room.pending_bytes, room.durable = 0, room.taken
         self._dirty.pop(room, None)
-        self._failing.pop(room, None)
+        if room in self._resting:
+            self._rested(room)
         self.projector.forget(room)
+        room.on_settled()
         self.on_closed(room, "gone")
+        self._worked(room)
         if self.found(room.document_id) is room:
             del self._open[room.document_id]
 
@@ -352,19 +410,3 @@ class Rooms:
 
 
 _SAYS = {saving: msgspec.json.encode({"type": "storage", "saving": saving}).decode() for saving in (False, True)}
-
-
-def _load(db: Reader, document_id: str) -> log.Log:
-    if not db.rows("SELECT 1 FROM documents WHERE id = $1", document_id):
-        raise NotFound("There is no such document, or you cannot see it.")
-    found = log.load(db, document_id)
-    if not found.head:
-        raise Conflict("A folder has no content.")
-    return found
-
-
-def _beyond(db: Reader, *, document_id: str, seq: int) -> log.Log | None:
-    if not db.rows("SELECT 1 FROM documents WHERE id = $1", document_id):
-        return None
-    head = log.head(db, document_id)
-    return log.Log(None, log.after(db, document_id, seq) if head > seq else [], head)

@@ -189,6 +189,11 @@ def unsettled(db: Reader, *, after: str = "", limit: int = 100) -> list[str]:
     )
 
 
+def is_unsettled(db: Reader, document_id: str) -> bool:
+    """Whether the document's text may be behind its log, or is no version yet."""
+    return bool(db.rows("SELECT 1 FROM unsettled_documents WHERE document_id = $1", document_id))
+
+
 def replayed(db: Reader, document_id: str) -> Projection | None:
     """The projection of a whole log as a version; None when the document is gone. Takes as long as its replay."""
     start = ground(db, document_id)
