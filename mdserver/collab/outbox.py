@@ -79,6 +79,15 @@ class Outbox:
             self._grace += len(payload)
         self.put(frame(payload))
 
+    def is_drained(self) -> bool:
+        """Whether the long answers have been sent, and another may follow."""
+        if not self._grace or self._is_cut:
+            return True
+        self.flush()
+        if self._waiting() < _DRAINED:
+            self._grace = 0
+        return not self._grace
+
     def flush(self) -> None:
         """Write out what was gathered."""
         parts, self._parts = self._parts, []

@@ -67,6 +67,8 @@ class Replica:
         self._text = doc.get(crdt.NAME, type=Text) if form.is_plain else None
         self._size = 0 if form.is_plain else len(crdt.state(doc))
         self._made: list[bytes] = []
+        self._deleted: dict[int, list[Run]] | None = None
+        """What is deleted by now, once that was asked."""
         self._subscription = doc.observe(self._note)
 
     @classmethod
@@ -112,7 +114,11 @@ class Replica:
         """Whether an update would bring nothing: neither text nor a deletion."""
         if found.brought(self.known):
             return False
-        return not found.deletes or _covers(guard.read_update(self.missing(self.state_vector())).deletes, found.deletes)
+        if not found.deletes:
+            return True
+        if self._deleted is None:
+            self._deleted = _sorted(guard.read_update(self.rest(self.state_vector()), most=_ANY).deletes)
+        return _covers(self._deleted, found.deletes)
 
     def follow(self, data: bytes) -> bool:
         """Take in a row of the log that somebody else has written; whether it brought anything."""
@@ -123,6 +129,10 @@ class Replica:
     def missing(self, state: bytes) -> bytes:
         """The update that brings a client with this state vector up to date. Unsound when it is none."""
         guard.read_state(state)
+        return self.rest(state)
+
+    def rest(self, state: bytes) -> bytes:
+        """The same of a state vector that the guard has read."""
         return _sure(lambda: self._doc.get_update(state))
 
     def state_vector(self) -> bytes:
@@ -148,6 +158,7 @@ class Replica:
         """Apply an update that was read; what it changed, as an update (empty when nothing)."""
         self._made.clear()
         failpoints.poisoned(data)
+        self._deleted = None
         try:
             self._doc.apply_update(data)
         except BaseException as error:
@@ -161,15 +172,19 @@ _BEYOND = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")  # UTF-8 of what takes two U
 _ANY = 1 << 31  # items: the log was bounded when it was written
 
 
-def _covers(all_of_it: list[Run], some: list[Run]) -> bool:
+def _sorted(runs: list[Run]) -> dict[int, list[Run]]:
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.client, []).append(run)
+    for of_client in found.values():
+        of_client.sort()
+    return found
+
+
+def _covers(all_of_it: dict[int, list[Run]], some: list[Run]) -> bool:
     """Whether every clock of `some` is in the others, which do not overlap."""
-    starts: dict[int, list[Run]] = {}
-    for run in all_of_it:
-        starts.setdefault(run.client, []).append(run)
-    for runs in starts.values():
-        runs.sort()
     for run in some:
-        mine = starts.get(run.client, [])
+        mine = all_of_it.get(run.client, [])
         clock = run.clock
         at = bisect_right(mine, clock, key=lambda one: one.clock) - 1
         while 0 <= at < len(mine) and mine[at].clock <= clock < mine[at].end:

@@ -144,17 +144,20 @@ class Room:
         if self.seats.pop(seat, seat) is None:
             self._tell(self.presences.leave(seat))
 
-    def hear(self, seat: Seat, message: Message, read: Update | None = None) -> int:
+    def hear(self, seat: Seat, message: Message, read: Update | dict[int, int] | None = None) -> int:
         """Do what a client asks; how much that weighs, in messages.
 
-        `read` is what the guard has read in a long update. Unsound when the client must go; Broken when the room must.
+        `read` is what the guard has read in a long update or state vector. Unsound when the client must go; Broken
+        when the room must.
         """
         if isinstance(message, Change | Step2):
-            self._change(seat, message.update, read, is_answer=isinstance(message, Step2))
+            found = read if isinstance(read, Update) else None
+            self._change(seat, message.update, found, is_answer=isinstance(message, Step2))
         elif isinstance(message, Awareness):
             self._tell(self.presences.hear(seat, seat.person, message.clients))
         elif isinstance(message, Step1):
-            return self._bring_up(seat, message.state)
+            named = read if isinstance(read, dict) else guard.read_state(message.state)
+            return self._bring_up(seat, message.state, named)
         elif isinstance(message, QueryAwareness):
             seat.send(protocol.awareness(self.presences.everybody()))
         return 1
@@ -210,15 +213,14 @@ class Room:
             if seat.ledger is not None:
                 seat.send(protocol.stateless(payload))
 
-    def _bring_up(self, seat: Seat, state: bytes) -> int:
-        named = guard.read_state(state)
+    def _bring_up(self, seat: Seat, state: bytes, named: dict[int, int]) -> int:
         if not named:
             if self._whole is None:
-                self._whole = self.replica.missing(state)
+                self._whole = self.replica.rest(state)
             update = self._whole
         else:
             with self._guard.over(state):
-                update = self.replica.missing(state)
+                update = self.replica.rest(state)
         seat.answer(protocol.step2(update))
         if seat.ledger is not None:
             seat.ledger.asked(named)

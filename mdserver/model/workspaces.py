@@ -113,6 +113,8 @@ def delete(tx: Tx, me: Actor, workspace: Workspace) -> None:
 def erase(tx: Tx, me: Actor, workspace_id: str) -> None:
     """Delete a workspace that the caller answers for (an operator, or its last member leaving the server)."""
     changes.record(tx, me, workspace_id, "workspace", workspace_id, deleted=True)
+    for one in tx.column(str, "SELECT user_id FROM workspace_members WHERE workspace_id = $1", workspace_id):
+        tx.announce("member", f"{workspace_id} {one}")
     tx.run("DELETE FROM workspaces WHERE id = $1", workspace_id)
 
 

@@ -12,14 +12,14 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import msgspec
 from aiohttp import web
 
 from mdserver.collab.room import Room
 from mdserver.collab.rooms import Rooms
-from mdserver.errors import Malformed, NotFound, Problem, TooMuch
+from mdserver.errors import Busy, Malformed, TooMuch
 from mdserver.figures import Family, gauge
 from mdserver.model import documents, sessions, tokens
 from mdserver.model.access import VIEWER, Person, Principal
@@ -30,7 +30,7 @@ from .api import BASE_PATH, LIMITS, ME, RATES, SIGNED_IN, Routes, me
 from .limits import address
 from .policies import document as of_document
 from .signin import SIGNIN, Authenticator
-from .sockets import FORBIDDEN, RESTARTING, SIGNED_OUT, Connection, Limits
+from .sockets import RESTARTING, SIGNED_OUT, Connection, Limits
 from .tickets import LIFETIME, Tickets
 
 log = logging.getLogger("mdserver.collab")
@@ -62,7 +62,9 @@ class Live:
         self._open: set[Connection] = set()
         self._of: dict[str, set[Connection]] = {}  # by account
         self._sockets: Counter[str] = Counter()  # opened by an account, or where none was said by an address
-        self._judging: set[asyncio.Task[None]] = set()
+        self._judging: asyncio.Task[None] | None = None
+        self.news = 0
+        """How often something changed that decides who may open what."""
         self._unjudged: set[Connection] = set()
         self._judged = time.monotonic()
         rooms.on_closed = self._reset
@@ -75,27 +77,33 @@ class Live:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def serve(self, connection: Connection, opener: str, hear: Callable[[bytes], Awaitable[int]]) -> None:
-        """Have a socket that `opener` opened be heard until it ends."""
+    async def serve(
+        self, connection: Connection, hear: Callable[[bytes], Awaitable[int]], document_id: str | None = None
+    ) -> None:
+        """Have a socket be heard until it ends."""
         self._open.add(connection)
-        self._sockets[opener] += 1
         self.know(connection)
         try:
-            await connection.run(hear)
+            await connection.run(hear, document_id)
         finally:
             self._open.discard(connection)
-            self._sockets[opener] -= 1
-            if not self._sockets[opener]:
-                del self._sockets[opener]
             for known in list(self._of.values()):
                 known.discard(connection)
             for user_id in [one for one, known in self._of.items() if not known]:
                 del self._of[user_id]
 
-    def check(self, opener: str) -> None:
-        """TooMuch when that account or address has as many sockets open as it may."""
+    @contextlib.contextmanager
+    def counted(self, opener: str) -> Iterator[None]:
+        """Count a socket while it is open. TooMuch when that account or address has as many as it may."""
         if self._sockets[opener] >= self._user_sockets:
             raise TooMuch(f"At most {self._user_sockets} sockets may be open.", retry_after=10)
+        self._sockets[opener] += 1
+        try:
+            yield
+        finally:
+            self._sockets[opener] -= 1
+            if not self._sockets[opener]:
+                del self._sockets[opener]
 
     def know(self, connection: Connection) -> None:
         """Remember whose a socket is by now."""
@@ -127,8 +135,8 @@ class Live:
             if not self._open:
                 break
             await asyncio.sleep(0.1)
-        for task in list(self._judging):
-            task.cancel()
+        if self._judging is not None:
+            self._judging.cancel()
 
     async def figures(self) -> list[Family]:
         """What is counted, for those who watch the server."""
@@ -156,13 +164,18 @@ class Live:
         )
 
     def _judge(self, connections: Iterable[Connection]) -> None:
+        self.news += 1
         self._unjudged.update(connections)
-        if self._unjudged and not self._judging:
-            task = asyncio.create_task(self._judge_all())
-            self._judging.add(task)
-            task.add_done_callback(self._judging.discard)
+        if self._unjudged and self._judging is None:
+            self._judging = asyncio.create_task(self._judge_all())
 
     async def _judge_all(self) -> None:
+        try:
+            await self._judge_each()
+        finally:
+            self._judging = None
+
+    async def _judge_each(self) -> None:
         while self._unjudged:
             connection = self._unjudged.pop()
             try:
@@ -228,9 +241,7 @@ async def provider(request: web.Request) -> web.StreamResponse:
     principal, said = await _who(request)
     if said and principal is None:
         return await _refused(request, SIGNED_OUT, "signed-out")
-    ws, connection, opener = await _opened(request, principal)
-    await request.app[LIVE].serve(connection, opener, connection.frames)
-    return ws
+    return await _served(request, principal, None)
 
 
 async def y_websocket(request: web.Request) -> web.StreamResponse:
@@ -238,14 +249,7 @@ async def y_websocket(request: web.Request) -> web.StreamResponse:
     principal, _ = await _who(request)
     if principal is None:
         return await _refused(request, SIGNED_OUT, "signed-out")
-    ws, connection, opener = await _opened(request, principal)
-    try:
-        await connection.take_seat(request.match_info["document"], principal)
-    except Problem as problem:
-        await ws.close(code=FORBIDDEN, message=problem.slug.encode())
-        return ws
-    await request.app[LIVE].serve(connection, opener, connection.messages)
-    return ws
+    return await _served(request, principal, request.match_info["document"])
 
 
 async def _who(request: web.Request) -> tuple[Principal | None, bool]:
@@ -272,20 +276,22 @@ def _protocols(request: web.Request) -> list[str]:
     return [one.strip() for one in given.split(",") if one.strip()]
 
 
-async def _opened(request: web.Request, principal: Principal | None) -> tuple[web.WebSocketResponse, Connection, str]:
-    """Make the request a WebSocket. TooMuch before that, Malformed when it is none."""
+async def _served(request: web.Request, principal: Principal | None, document_id: str | None) -> web.StreamResponse:
+    """Make the request a WebSocket, and hear it. TooMuch and Busy before that, Malformed when it is none."""
     live = request.app[LIVE]
     opener = address(request) if principal is None else principal.user_id
     ws = _socket(request)
     request.app[RATES].spend(request, "sockets", opener)
-    live.check(opener)
     if True in request.app[edge.STOPPING]:
-        raise NotFound("The server is shutting down.")
-    if principal is not None:
-        request[ME] = principal
-    await ws.prepare(request)
-    edge.upgraded(request)
-    return ws, Connection(live, request, ws, principal), opener
+        raise Busy("The server is shutting down.")
+    with live.counted(opener):
+        if principal is not None:
+            request[ME] = principal
+        await ws.prepare(request)
+        edge.upgraded(request)
+        connection = Connection(live, request, ws, principal)
+        await live.serve(connection, connection.frames if document_id is None else connection.messages, document_id)
+    return ws
 
 
 async def _refused(request: web.Request, code: int, reason: str) -> web.StreamResponse:

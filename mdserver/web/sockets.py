@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import msgspec
 from aiohttp import WSMsgType, web
 
-from mdserver import clock, ids
+from mdserver import clock
 from mdserver.collab import protocol
 from mdserver.collab.ledger import Ledger
 from mdserver.collab.outbox import Outbox, frame
-from mdserver.collab.protocol import Change, Close, Frame, Message, Ping, Pong, Stateless, Step2, Token
+from mdserver.collab.protocol import Change, Close, Frame, Message, Ping, Pong, Stateless, Step1, Step2, Token
 from mdserver.collab.replica import Broken
 from mdserver.collab.room import LONG, Room, Seat
 from mdserver.crdt import guard
-from mdserver.crdt.guard import Unsound
-from mdserver.errors import Problem
-from mdserver.model import documents
-from mdserver.model.access import EDITOR, Principal, at_least
-from mdserver.store.db import Reader
+from mdserver.crdt.guard import Unsound, Update
+from mdserver.errors import Busy, Problem, SignedOut
+from mdserver.model.access import Principal
+
+from .judging import judged
+from .pace import Pace
 
 if TYPE_CHECKING:
     from .live import Live
@@ -40,11 +41,10 @@ TOO_MANY, TOO_BIG, RESTARTING, RESET = 1008, 1009, 1012, 4205
 UNSOUND, SIGNED_OUT, FORBIDDEN, SILENT = 4400, 4401, 4403, 4408
 """Close codes. A client comes back after the first four; those from 4400 to 4499 y-websocket takes as final."""
 
+_FINAL = {SignedOut.slug: SIGNED_OUT}
+
 GRACE = 30.0
 """Seconds in which a socket must have said who it is, and in which a client must answer when it is asked again."""
-
-PATIENCE = 30.0
-"""Seconds for which a client may go on sending faster than it may before it has to go."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +90,7 @@ class Connection:
         self._outbox = Outbox(
             live.rooms.turn, write=self._write, waiting=transport.get_write_buffer_size, cut=self._cut
         )
-        self._credit = float(self._limits.burst)
-        self._credited = self.opened
-        self._hurried: float | None = None
+        self._pace = Pace(self._limits.second, self._limits.burst)
         self._closing: asyncio.Task[object] | None = None
 
     @property
@@ -101,17 +99,22 @@ class Connection:
         own = {self.principal.user_id} if self.principal is not None else set()
         return own | {one.principal.user_id for one in self.held.values()}
 
-    async def run(self, hear: Callable[[bytes], Awaitable[int]]) -> None:
-        """Hear until the socket ends. `hear` is `frames` or `messages`."""
+    async def run(self, hear: Callable[[bytes], Awaitable[int]], document_id: str | None = None) -> None:
+        """Hear until the socket ends. `hear` is `frames`, or `messages` with the document that they are of."""
         try:
+            if document_id is not None:
+                await self._enter(document_id)
             async for message in self._ws:
+                if self._closing is not None:
+                    break
                 if message.type is WSMsgType.TEXT:
                     raise Closing(UNSOUND, "messages are binary")
                 if message.type is not WSMsgType.BINARY:
                     break
-                self._credit -= await hear(message.data)
-                if self._credit < 0:
-                    await self._slow_down()
+                weight = await hear(message.data)
+                if not await self._pace.spend(weight + len(message.data) // LONG):
+                    raise Closing(TOO_MANY, "too many messages")
+                await self._drained()
         except Closing as closing:
             self.close(closing.code, closing.reason)
         except Unsound as error:
@@ -124,7 +127,9 @@ class Connection:
                 await asyncio.wait([self._closing])
 
     def close(self, code: int, reason: str) -> None:
-        """Close the socket soon."""
+        """Close the socket soon; nothing that it says is heard any more."""
+        for address in list(self.held):
+            self.drop(address)
         if self._closing is None:
             self._live.rooms.turn.end()
             self._closing = asyncio.create_task(self._close(code, reason))
@@ -175,7 +180,13 @@ class Connection:
         try:
             seat = await self.take_seat(document_id, principal, address=address, ledger=Ledger(), until=until)
         except Problem as problem:
+            if problem.status >= 500:
+                raise Closing(RESTARTING, problem.slug) from None  # it comes back; what is denied does not
             self._deny(address, problem.slug)
+            return
+        except (Broken, Unsound):
+            log.exception("a document could not be loaded: %s", document_id)
+            self._deny(address, Problem.slug)
             return
         self.asked.pop(address, None)
         seat.send(protocol.let_in(read_only=seat.read_only))
@@ -197,6 +208,14 @@ class Connection:
         self._outbox.answer(address + protocol.refuse(reason, named=True))
 
     # What a y-websocket client sends.
+
+    async def _enter(self, document_id: str) -> None:
+        assert self.principal is not None
+        try:
+            await self.take_seat(document_id, self.principal)
+        except Problem as problem:
+            code = RESTARTING if problem.status >= 500 else _FINAL.get(problem.slug, FORBIDDEN)
+            raise Closing(code, problem.slug) from None
 
     async def messages(self, data: bytes) -> int:
         """Hear one frame of a y-websocket client; how much it weighs."""
@@ -220,14 +239,18 @@ class Connection:
         ledger: Ledger | None = None,
         until: int | None = None,
     ) -> Seat:
-        """Open a document, or hold it on by another credential. NotFound, Conflict: as REST would say."""
-        read_only = await self._may_open(document_id, principal)
-        held = self.held.get(address)
-        if held is None:
-            room = await self._live.rooms.enter(document_id)
-            read_only = await self._may_open(document_id, principal)  # loading may have taken a while
-            if self._live.rooms.found(document_id) is not room:
+        """Open a document, or hold it on by another credential. SignedOut, NotFound, Conflict: as REST would say."""
+        while True:
+            news = self._live.news
+            principal, read_only = await self._judged(principal, document_id)
+            held = self.held.get(address)
+            if held is None:
                 room = await self._live.rooms.enter(document_id)
+            if news == self._live.news:  # else it may be otherwise by now: nobody is told who is still on the way
+                break
+        if self._closing is not None:
+            raise Busy("The socket is being closed.")
+        if held is None:
             seat = Seat(
                 room,
                 actor=principal,
@@ -245,25 +268,26 @@ class Connection:
         self._live.know(self)
         return seat
 
-    async def _may_open(self, document_id: str, principal: Principal) -> bool:
-        """Whether it may only be read. NotFound and Conflict where it may not even be that."""
+    async def _judged(self, principal: Principal, document_id: str) -> tuple[Principal, bool]:
+        """Who it is by now, and whether the document may only be read. SignedOut, NotFound, Conflict: not even that."""
         return await self._live.database.glance(lambda db: judged(db, principal, document_id))
 
     async def _pass_on(self, seat: Seat, message: Message) -> int:
         """Have the room hear a message; how much it weighs."""
         room, weight, read = seat.room, 1, None
-        if isinstance(message, Step2 | Change):
-            size = len(message.update)
-            if size > LONG:
-                most = self._limits.document if isinstance(message, Step2) else self._limits.frame
-                if size > most:
-                    raise Closing(TOO_BIG, f"an update may have {most} bytes")
-                weight += size // LONG
-                read = await asyncio.to_thread(guard.read_update, message.update)
+        if isinstance(message, Step1 | Step2 | Change):
+            data = message.state if isinstance(message, Step1) else message.update
+            most = self._limits.document if isinstance(message, Step2) else self._limits.frame
+            if len(data) > most:
+                raise Closing(TOO_BIG, f"an update may have {most} bytes")
+            if len(data) > LONG:
+                read = await asyncio.to_thread(_read, message)
                 if seat not in room.seats:
                     return weight
+        started = time.thread_time()
         try:
             weight = max(weight, room.hear(seat, message, read))
+            weight += self._pace.worth(time.thread_time() - started)
         except Broken:
             self._live.rooms.reset(room)
             return weight
@@ -286,17 +310,16 @@ class Connection:
                 self.close(SIGNED_OUT, "signed-out")
                 return
         for address, held in list(self.held.items()):
-            principal = await self._live.still(held.principal)
-            reason = "signed-out"
-            if principal is not None:
-                try:
-                    read_only = await self._may_open(held.seat.room.document_id, principal)
-                except Problem as problem:
-                    principal, reason = None, problem.slug
+            seat, reason = held.seat, ""
+            try:
+                principal, read_only = await self._judged(held.principal, seat.room.document_id)
+            except Problem as problem:
+                if problem.status >= 500:
+                    raise
+                reason = problem.slug
             if self.held.get(address) is not held:
                 continue
-            seat = held.seat
-            if principal is None:
+            if reason:
                 self._turn_out(address, seat, reason)
                 continue
             self.held[address] = held._replace(principal=principal)
@@ -341,25 +364,20 @@ class Connection:
             return
         seat.send(protocol.refuse(reason, named=False))
         self.drop(address)
-        self.close(SIGNED_OUT if reason == "signed-out" else FORBIDDEN, reason)
+        self.close(_FINAL.get(reason, FORBIDDEN), reason)
 
     def _check_size(self, data: bytes) -> None:
         if len(data) > self._limits.frame and len(data) > self._limits.document + protocol.MOST_NAME + 64:
             raise Closing(TOO_BIG, f"a message may have {self._limits.frame} bytes")
 
-    async def _slow_down(self) -> None:
-        """Wait until a message more may be heard: the client's own connection holds the others back meanwhile."""
-        now = time.monotonic()
-        self._credit = min(self._limits.burst, self._credit + (now - self._credited) * self._limits.second)
-        self._credited = now
-        if self._credit >= 0:
-            if self._credit > self._limits.burst / 2:
-                self._hurried = None
-            return
-        self._hurried = self._hurried or now
-        if now - self._hurried > PATIENCE:
-            raise Closing(TOO_MANY, "too many messages")
-        await asyncio.sleep(-self._credit / self._limits.second)
+    async def _drained(self) -> None:
+        """Wait until a long answer has been read: who does not read is not heard, and gets no more of them."""
+        started = time.monotonic()
+        while not self._outbox.is_drained() and not self._transport.is_closing():
+            if time.monotonic() - started > GRACE:
+                self._cut()
+                return
+            await asyncio.sleep(0.02)
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():
@@ -374,11 +392,5 @@ class Connection:
             await self._ws.close(code=code, message=reason.encode())
 
 
-def judged(db: Reader, me: Principal, document_id: str) -> bool:
-    """Whether somebody may only read a document live. NotFound, Forbidden, Conflict when not even that."""
-    if not ids.is_id(document_id):
-        raise documents.unknown()
-    document = documents.find(db, me, document_id)
-    documents.require_text(document)
-    documents.require_live(document)
-    return not (at_least(document.role, EDITOR) and "write" in me.scopes)
+def _read(message: Step1 | Step2 | Change) -> Update | dict[int, int]:
+    return guard.read_state(message.state) if isinstance(message, Step1) else guard.read_update(message.update)
