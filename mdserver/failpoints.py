@@ -27,8 +27,6 @@ NAMES = frozenset(
         "blob-renamed",  # named; the directory is not durable
         "backup-synced",  # the archive is whole and durable, without its name
         "restore-verified",  # what was built is right, and nothing was moved or committed
-        "live-appended",  # a room's rows are in the log; nobody was told
-        "live-projected",  # the text is the log's; neither the history nor those who sync know it
         "poison",  # an update that holds the word mdserver-poison is given to pycrdt
         "restore-aside",  # the old database has its second name, and is still in its place
     }

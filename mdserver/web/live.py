@@ -30,7 +30,7 @@ from .api import BASE_PATH, LIMITS, ME, RATES, SIGNED_IN, Routes, me
 from .limits import address
 from .policies import document as of_document
 from .signin import SIGNIN, Authenticator
-from .sockets import RESTARTING, SIGNED_OUT, Connection, Limits
+from .sockets import CLOSING, RESTARTING, SIGNED_OUT, Connection, Limits
 from .tickets import LIFETIME, Tickets
 
 log = logging.getLogger("mdserver.collab")
@@ -38,9 +38,6 @@ log = logging.getLogger("mdserver.collab")
 PROTOCOL = "mdserver.v1"
 HEARTBEAT = 25.0
 """Seconds of silence after which a client is asked whether it is there; half as many later it is given up."""
-
-CLOSING = 3.0
-"""Seconds that a client has to answer a close."""
 
 LOOKED_AT = 5.0
 JUDGED_AGAIN = 300.0

@@ -47,6 +47,10 @@ GRACE = 30.0
 """Seconds in which a socket must have said who it is, and in which a client must answer when it is asked again."""
 
 
+CLOSING = 3.0
+"""Seconds that a client has to answer a close."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one socket may do: bytes of a message and of a document that is brought along, messages, documents."""
 
@@ -106,7 +110,7 @@ class Connection:
                 await self._enter(document_id)
             async for message in self._ws:
                 if self._closing is not None:
-                    break
+                    continue  # until it answers: a connection that is shut over what was not read loses the reason
                 if message.type is WSMsgType.TEXT:
                     raise Closing(UNSOUND, "messages are binary")
                 if message.type is not WSMsgType.BINARY:
@@ -123,8 +127,10 @@ class Connection:
         finally:
             for address in list(self.held):
                 self.drop(address)
-            if self._closing is not None:
-                await asyncio.wait([self._closing])
+        if self._closing is not None:
+            async for _ in self._ws:
+                pass
+            self._closing.cancel()
 
     def close(self, code: int, reason: str) -> None:
         """Close the socket soon; nothing that it says is heard any more."""
@@ -388,8 +394,10 @@ class Connection:
         self._transport.abort()
 
     async def _close(self, code: int, reason: str) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            await self._ws.close(code=code, message=reason.encode())
+        with contextlib.suppress(ConnectionError):
+            await self._ws.send_frame(code.to_bytes(2, "big") + reason.encode(), WSMsgType.CLOSE)
+            await asyncio.sleep(CLOSING)
+            self._transport.abort()
 
 
 def _read(message: Step1 | Step2 | Change) -> Update | dict[int, int]:
