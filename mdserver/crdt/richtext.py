@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .rich import build, parse, read, write
 from .rich import edit as editing
-from .text import as_new_client, new_client, state
+from .rich import encode, parse, read, write
+from .text import as_new_client, new_client
 
 if TYPE_CHECKING:
     from .text import Scratch
@@ -36,15 +36,8 @@ def first_update(markdown: str) -> bytes:
 
     ValueError when the text holds half a surrogate pair.
     """
-    from pycrdt import Doc, XmlFragment
-
     markdown.encode()
-    blocks = parse.blocks_of(markdown)
-    doc: Scratch = Doc(client_id=new_client())
-    fragment = doc.get(NAME, type=XmlFragment)
-    with doc.transaction() as transaction:
-        build.insert_all(transaction._txn, fragment.integrated, 0, blocks)
-    return state(doc)
+    return encode.first_update(parse.blocks_of(markdown), new_client(), NAME)
 
 
 def text_of(doc: Scratch) -> str:

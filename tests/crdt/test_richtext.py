@@ -172,13 +172,26 @@ def test_the_normal_form(markdown: str, normal: str) -> None:
 
 def test_texts_that_the_parser_gives_up_on_are_kept_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outline, "PARSED", 500)
-    for markdown in (">" * 300 + " deep\n", "- " * 120 + "deep\n", "# long\n*text*  \n" * 50):
+    for markdown in (">" * 300 + " deep\n", "- " * 26 + "deep\n", "# long\n*text*  \n" * 50):
         doc = ytext.load(richtext.first_update(markdown), [])
         assert richtext.text_of(doc) == markdown
         assert richtext.edit(doc, markdown + "more\n") is not None
         assert richtext.text_of(doc) == markdown + "more\n"
         assert richtext.edit(doc, "other\n") is not None
         assert richtext.text_of(doc) == "other\n"
+
+
+@pytest.mark.parametrize("markdown", ["> " * 50 + "deep\n", "- " * 25 + "deep\n", "> " * 49 + "- deep\n"])
+def test_what_is_nested_deeply_is_within_the_guard_s_bounds(markdown: str) -> None:
+    update = richtext.first_update(markdown)
+    guard.read_update(update)
+    doc = ytext.load(update, [])
+    assert richtext.text_of(doc) == richtext.normal(markdown)
+    assert richtext.text_of(doc).count(markdown[0]) == markdown.count(markdown[0])
+    change = richtext.edit(doc, richtext.text_of(doc).replace("deep", "deeper") + "\nmore\n")
+    assert change is not None
+    guard.read_update(change)
+    assert "deeper" in richtext.text_of(doc)
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:

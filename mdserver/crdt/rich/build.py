@@ -105,14 +105,18 @@ def insert_spans(txn: Any, element: Any, index: int, spans: list[Span]) -> int:
 
 def insert_atom(txn: Any, element: Any, index: int, atom: Atom) -> None:
     made = element.insert_element_prelim(txn, index, atom.kind)
+    for name, value in atom_attributes(atom).items():
+        made.insert_attribute(txn, name, value)
+
+
+def atom_attributes(atom: Atom) -> dict[str, str]:
+    """The attributes of a node between texts."""
     attrs: dict[str, str] = {}
     if atom.kind == IMAGE:
         attrs = {"src": atom.target, "alt": atom.label, "title": atom.title}
     elif atom.kind == MENTION:
         attrs = {"id": atom.target, "label": atom.label, "mentionSuggestionChar": "@"}
-    for name, value in attrs.items():
-        if value:
-            made.insert_attribute(txn, name, value)
+    return {name: value for name, value in attrs.items() if value}
 
 
 def formats(marks: Marks) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class _Editing:
     def __init__(self, txn: Any, strict: bool) -> None:
         self.txn = txn
         self.strict = strict
+        self.numbers: dict[tuple[Any, ...], int] = {}
 
     def children(self, old: Block, blocks: list[Block]) -> None:
         """Make a container hold these blocks."""
@@ -55,24 +56,31 @@ class _Editing:
         if old.node is not None and old.kind:
             build.complete(self.txn, old.node, old.kind)
 
-    def key(self, block: Block) -> str:
-        return write.key(block, self.strict)
+    def key(self, block: Block) -> int:
+        """A number that all blocks have that say the same."""
+        if not block.key:
+            kind = "cell" if block.kind in CELLS else block.kind
+            said: tuple[Any, ...]
+            if kind in TEXTS or kind in ("cell", RULE):
+                said = (kind, write.leaf(block, self.strict))
+            elif kind == TABLE:
+                said = (kind, *write.aligns_of(block), *map(self.key, block.blocks))
+            else:
+                said = (kind, *block.attrs.values(), *map(self.key, block.blocks))
+            block.key = self.numbers.setdefault(said, len(self.numbers) + 1)
+        return block.key
 
     def _steps(self, old: Block, blocks: list[Block]) -> list[Step]:
         mine = old.blocks
         steps: list[Step] = []
         i = j = 0
         whole = diff.Hunk(len(mine), len(mine), len(blocks), len(blocks))
-        names = [self._name(one) for one in mine], [self._name(one) for one in blocks]
-        for a, b, c, d in [*diff.hunks(*names), whole]:
+        keys = [str(self.key(one)) for one in mine], [str(self.key(one)) for one in blocks]
+        for a, b, c, d in [*diff.hunks(*keys), whole]:
             steps += zip(mine[i:a], blocks[j:c], strict=True)
             steps += self._paired(mine[a:b], blocks[c:d])
             i, j = b, d
         return steps
-
-    def _name(self, block: Block) -> str:
-        """Blocks of two kinds may read the same: a list in which nothing is said, a paragraph of raw Markdown."""
-        return f"{'cell' if block.kind in CELLS else block.kind}\0{self.key(block)}"
 
     def _paired(self, mine: list[Block], blocks: list[Block]) -> list[Step]:
         """Which of the old blocks become which of the new ones, in order."""
@@ -97,8 +105,7 @@ class _Editing:
         """Pairs that together are most alike, found as one finds a longest common subsequence."""
         from rapidfuzz.fuzz import ratio
 
-        left = [self.key(one)[:_LOOK] for one in mine]
-        right = [self.key(two)[:_LOOK] for two in blocks]
+        left, right = [_words(one) for one in mine], [_words(two) for two in blocks]
         same_size = len(mine) == len(blocks)
         best = [[0.0] * (len(blocks) + 1) for _ in range(len(mine) + 1)]
         alike = [[0.0] * len(blocks) for _ in mine]
@@ -231,6 +238,20 @@ class _Gap:
         self.is_first_row = container.kind == TABLE and not place
         kinds = {cell.kind for cell in container.blocks}
         self.cell = HEADER if kinds == {HEADER} else CELL
+
+
+def _words(block: Block) -> str:
+    """What a block says at its beginning."""
+    found: list[str] = []
+    size = 0
+    stack = [block]
+    while stack and size < _LOOK:
+        one = stack.pop()
+        for span in one.spans:
+            found.append(span.text or (span.atom.target if span.atom else ""))
+            size += len(found[-1])
+        stack += reversed(one.blocks)
+    return " ".join(found)[:_LOOK]
 
 
 def _fits(old: Block, new: Block) -> bool:

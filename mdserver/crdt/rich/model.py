@@ -30,6 +30,9 @@ RAW_SUFFIX = re.compile(r"\{=(?:html|markdown)\}")
 
 BREAK, IMAGE, MENTION = "hardBreak", "image", "mention"
 
+DEEP = 50
+"""Levels at which no container begins; a list takes two. An update holds 64 levels of types, the parser reads 100."""
+
 # What Python and markdown-it take away at the ends of a paragraph, and Markdown has no way to write.
 _BLANK = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85"
 _LINES = str.maketrans("\n\r", "  ")
@@ -82,6 +85,7 @@ class Block(msgspec.Struct, eq=False):
     `node` is its Yjs element, None for a cell that only fills a row; it is the `index`th of `count` children of
     `parent`. `inlines` are the Yjs nodes of its text. `foreign`: it is not what it is read as, so it is replaced
     rather than edited. `empties` are the empty paragraphs among a block's children, of which Markdown says nothing.
+    `key` is a number that an edit gives to what says the same.
     """
 
     kind: str
@@ -95,7 +99,7 @@ class Block(msgspec.Struct, eq=False):
     inlines: list[Any] = []
     foreign: bool = False
     empties: list[Block] = []
-    key: str | None = None
+    key: int = 0
 
 
 def link(href: str, title: str = "") -> Mark:

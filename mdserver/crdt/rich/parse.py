@@ -17,6 +17,7 @@ from .model import (
     CELL,
     CODE,
     CODE_BLOCK,
+    DEEP,
     FRONT_MATTER,
     HEADER,
     HEADING,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_DEEP = 96  # levels of tokens; beyond 100 the parser leaves out what is there
 _NEWLINE = re.compile(r"\r\n?|\n")
 _TASK = re.compile(r"\[([ xX])\](?:[ \t\n]|$)")
 _BR = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -143,7 +143,7 @@ class _Parsing:
         self.references = _References()
         env = {**outline.budget(body), "references": self.references}
         self.tokens = _parser().parse(body, env)
-        if any(token.level >= _DEEP for token in self.tokens):
+        if any(token.level >= DEEP and token.type in _CONTAINERS for token in self.tokens):
             raise outline.TooMuch
 
     def blocks(self) -> list[Block]:

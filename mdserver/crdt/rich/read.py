@@ -14,6 +14,7 @@ from .model import (
     CELL,
     CELLS,
     CODE_BLOCK,
+    DEEP,
     HEADER,
     HEADING,
     IMAGE,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 NAME = "default"
 
-_DEEP = 80  # levels; a list takes two, as in the parser, which stops at 100
 _MOST_NUMBER = 999_999_999  # the longest number that begins a list
 _MOST_SPAN = 64  # columns that a cell may take
 _INLINE = frozenset([BREAK, IMAGE, MENTION])
@@ -131,7 +131,7 @@ class _Reading:
             self._known(block, level, into)
             return
         children = child.children(self.txn)
-        if level >= _DEEP or not children or all(tag_of(one) is None or tag_of(one) in _INLINE for one in children):
+        if level >= DEEP or not children or all(tag_of(one) is None or tag_of(one) in _INLINE for one in children):
             block = Block(PARAGRAPH, node=child, parent=node, index=index, foreign=True)
             self._texts(block)
             if block.spans:
@@ -152,7 +152,7 @@ class _Reading:
                 into.empties.append(block)
                 return
         elif kind != RULE:
-            if level >= _DEEP:
+            if level >= DEEP:
                 block.kind, block.foreign = PARAGRAPH, True
                 self._texts(block)
                 if not block.spans:

@@ -15,7 +15,6 @@ from .model import (
     CODE_BLOCK,
     FRONT_MATTER,
     HEADING,
-    ITEM,
     LISTS,
     NUMBERS,
     PARAGRAPH,
@@ -23,7 +22,6 @@ from .model import (
     RAW_HTML,
     RAW_LANGUAGE,
     RAW_MARKDOWN,
-    ROW,
     RULE,
     TABLE,
     TASK,
@@ -70,18 +68,9 @@ def joined(blocks: list[Block], strict: bool, *, first_rule: str = "---", gap: s
     return "".join(parts)
 
 
-def key(block: Block, strict: bool) -> str:
-    """What Markdown says of one block, whatever stands around it: two blocks with the same key say the same."""
-    if block.key is None:
-        if block.kind in CELLS:
-            block.key = _cell(block, strict)
-        elif block.kind == ROW:
-            block.key = _row([key(cell, strict) for cell in block.blocks])
-        elif block.kind in (ITEM, TASK):
-            block.key = _item("-", block, strict)
-        else:
-            block.key = _block(block, strict)
-    return block.key
+def leaf(block: Block, strict: bool) -> str:
+    """The Markdown of a block that holds no other."""
+    return _cell(block, strict) if block.kind in CELLS else _block(block, strict)
 
 
 def is_strict(blocks: list[Block]) -> bool:
@@ -217,7 +206,7 @@ def _tight(blocks: list[Block], strict: bool) -> str:
 
 def _table(block: Block, strict: bool) -> str:
     width = width_of(block)
-    rows = [[key(cell, strict) for cell in row.blocks] for row in block.blocks]
+    rows = [[_cell(cell, strict) for cell in row.blocks] for row in block.blocks]
     if not width:
         return ""
     aligns = [_RULES.get(align, "---") for align in aligns_of(block)]
