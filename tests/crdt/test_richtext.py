@@ -120,6 +120,11 @@ def test_markdown_has_a_normal_form_that_means_the_same(markdown: str) -> None:
     assert normal == richtext.normal(markdown)
     assert richtext.normal(normal) == normal
     assert _meaning(normal) == _meaning(markdown)
+    doc: ytext.Scratch = Doc(client_id=5)
+    richtext.edit(doc, markdown)
+    assert _tree(doc.get("default", type=XmlFragment)) == _tree(
+        ytext.load(update, []).get("default", type=XmlFragment)
+    ), "written by hand as pycrdt writes it"
 
 
 @pytest.mark.parametrize(
@@ -424,6 +429,13 @@ def test_deep_nesting_is_bounded_and_keeps_the_words(tag: str) -> None:
 
 def _children(doc: ytext.Scratch) -> list[XmlElement]:
     return [one for one in doc.get("default", type=XmlFragment).children if isinstance(one, XmlElement)]
+
+
+def _tree(node: Any) -> Any:
+    if isinstance(node, XmlText):
+        return node.diff()
+    attributes = dict(node.attributes) if isinstance(node, XmlElement) else {}  # type: ignore[call-overload]
+    return getattr(node, "tag", ""), attributes, [_tree(one) for one in node.children]
 
 
 def _xml(doc: ytext.Scratch) -> str:
