@@ -17,6 +17,7 @@ from pycrdt import Doc, XmlElement, XmlFragment, XmlText
 from mdserver import outline
 from mdserver.crdt import guard, lib0, richtext
 from mdserver.crdt import text as ytext
+from mdserver.crdt.rich import build, texts
 from mdserver.html import _finish
 
 RECORDED: dict[str, list[bytes]] = {
@@ -321,6 +322,15 @@ def test_an_empty_paragraph_is_filled_rather_than_joined_by_another() -> None:
     fragment.children.append(XmlElement("paragraph"))
     assert richtext.edit(doc, "a\n\nb\n")
     assert [str(one) for one in fragment.children] == ["<paragraph>a</paragraph>", "<paragraph>b</paragraph>"]
+
+
+def test_very_many_changes_of_one_text_write_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_MOST", 5)
+    monkeypatch.setattr(build, "_MANY", 5)
+    markdown = " ".join(f"**w{n}** *x* y\\\nz" for n in range(20))
+    doc = ytext.load(richtext.first_update(markdown), [])
+    assert richtext.edit(doc, markdown.replace("**", "*").replace("y", "**é**")) is not None
+    assert richtext.text_of(doc) == richtext.normal(markdown.replace("**", "*").replace("y", "**é**"))
 
 
 # ---- what the real packages write

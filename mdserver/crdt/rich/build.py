@@ -30,6 +30,7 @@ from .model import (
     merged,
 )
 
+_MANY = 500  # spans of one text
 _LINK = {"target": "_blank", "rel": "noopener noreferrer nofollow", "class": None}
 
 
@@ -84,23 +85,30 @@ def attributes(block: Block) -> dict[str, Any]:
     return {}
 
 
-def insert_spans(txn: Any, element: Any, index: int, spans: list[Span]) -> int:
-    """Put texts and atoms before the `index`th child; how many children they are."""
-    made = 0
-    text: Any = None
-    size = 0
+def insert_spans(txn: Any, element: Any, index: int, spans: list[Span]) -> None:
+    """Put texts and atoms before the `index`th child."""
+    rows: list[list[Span]] = []  # the texts between atoms
     for span in merged(spans):
-        if span.atom is not None:
-            insert_atom(txn, element, index + made, span.atom)
-            made += 1
-            text = None
-            continue
-        if text is None:
-            text, size = element.insert_str(txn, index + made, ""), 0
-            made += 1
+        if span.atom is not None or not rows or rows[-1][0].atom is not None:
+            rows.append([span])
+        else:
+            rows[-1].append(span)
+    for row in reversed(rows):
+        if row[0].atom is not None:
+            insert_atom(txn, element, index, row[0].atom)
+        else:
+            _insert_text(txn, element.insert_str(txn, index, ""), row)
+
+
+def _insert_text(txn: Any, text: Any, spans: list[Span]) -> None:
+    if len(spans) > _MANY:  # each insertion walks to its place, so these go in front; some formats are then told twice
+        for span in reversed(spans):
+            text.insert(txn, 0, span.text, iter(formats(span.marks).items()))
+        return
+    size = 0
+    for span in spans:
         text.insert(txn, size, span.text, iter(formats(span.marks).items()))
         size += len(span.text.encode())
-    return made
 
 
 def insert_atom(txn: Any, element: Any, index: int, atom: Atom) -> None:

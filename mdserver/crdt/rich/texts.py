@@ -12,6 +12,7 @@ from . import build
 from .model import CODE_BLOCK, NONE, SAYABLE, Atom, Block, Marks, Span
 from .read import mark_name, tag_of
 
+_MOST = 2_000  # changes made within one text
 _PRIVATE = 0x100000  # where characters that stand for atoms are looked for
 
 
@@ -36,7 +37,7 @@ class _Operation(NamedTuple):
 
 def make(txn: Any, element: Any, old: Block, new: Block) -> None:
     """Make a block's text the other's, within a transaction of pycrdt. `element` holds the old one's nodes."""
-    _Text(txn, element, old, new).make()
+    _Text(txn, element, old, new).make(new.spans)
 
 
 class _Text:
@@ -52,8 +53,13 @@ class _Text:
         self.new_text, self.new = self._cells(new.spans)
         self.moved_nodes = False
 
-    def make(self) -> None:
-        for operation in reversed(self._operations()):
+    def make(self, spans: list[Span]) -> None:
+        operations = self._operations()
+        if len(operations) > _MOST:  # each walks to its place, so this text is written anew
+            self.element.remove_range(self.txn, 0, self.element.len(self.txn))
+            build.insert_spans(self.txn, self.element, 0, spans)
+            return
+        for operation in reversed(operations):
             if operation.spans is None:
                 self._format(operation)
             else:
