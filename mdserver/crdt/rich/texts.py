@@ -55,7 +55,9 @@ class _Text:
 
     def make(self, spans: list[Span]) -> None:
         operations = self._operations()
-        if len(operations) > _MOST:  # each walks to its place, so this text is written anew
+        if (
+            sum(1 + len(one.spans or ()) for one in operations) > _MOST
+        ):  # each walks to its place, so this text is written anew
             self.element.remove_range(self.txn, 0, self.element.len(self.txn))
             build.insert_spans(self.txn, self.element, 0, spans)
             return
