@@ -127,6 +127,20 @@ def read_frame(data: bytes) -> Frame | Ping | Pong:
     return Frame(address, document, session, message)
 
 
+def change_of(data: bytes, at: int) -> bytes | None:
+    """The update in a frame that from `at` on holds nothing but one made just now, if it is short; else None."""
+    size = len(data)
+    if size < at + 4 or data[at] != SYNC or data[at + 1] != _UPDATE:
+        return None
+    length, start = data[at + 2], at + 3
+    if length > 0x7F:
+        second = data[start]
+        if not 0 < second < 0x80:
+            return None
+        length, start = length & 0x7F | second << 7, start + 1
+    return data[start:] if start + length == size else None
+
+
 def read_messages(data: bytes) -> list[Message]:
     """The messages in a frame of y-websocket. Unsound when one is none that a client may send."""
     reader = Reader(data)

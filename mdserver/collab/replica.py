@@ -62,14 +62,13 @@ class Replica:
         self.form = form
         self.known = known
         self._pairs = pairs
-        self._most = most
+        self._limit = most if form.is_plain else 4 * most  # what rich text takes for its Markdown, about
         self._doc = doc
         self._text = doc.get(crdt.NAME, type=Text) if form.is_plain else None
-        self._size = 0 if form.is_plain else len(crdt.state(doc))
-        self._made: list[bytes] = []
+        self._size = len(self._text) if self._text is not None else len(crdt.state(doc))
+        """At least so large the text can be, or so large the state of rich text; measured anew when it is too much."""
         self._deleted: dict[int, list[Run]] | None = None
         """What is deleted by now, once that was asked."""
-        self._subscription = doc.observe(self._note)
 
     @classmethod
     def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int, kind: str = "markdown") -> Replica:
@@ -86,10 +85,6 @@ class Replica:
         doc = crdt.load(snapshot, rows)
         return cls(doc, guard.read_state(doc.get_state()), pairs, most=most, form=forms.of(kind))
 
-    def close(self) -> None:
-        """Let go of the document."""
-        self._doc.unobserve(self._subscription)
-
     def take(self, data: bytes, found: Update | None = None, *, is_answer: bool = False) -> Taken:
         """Take in what a client sent: an update made just now, or the answer to a `step1` (then most may be known).
 
@@ -101,10 +96,18 @@ class Replica:
             return Taken(Effect.EARLY, found)
         if found.cuts(self._pairs, self.known):
             raise Unsound("it takes a surrogate pair apart")
-        grows = min(3 * found.brought(self.known), len(data))  # a code unit takes three bytes at most
-        if grows and self._weight() + grows > self._most:
-            raise Unsound("the document would become too large")
-        made = self._apply(data)
+        brought = found.brought(self.known)
+        grows = min(3 * brought, len(data))  # a code unit takes three bytes at most
+        if grows and self._size + grows > self._limit:
+            self._measure()
+            if self._size + grows > self._limit:
+                raise Unsound("the document would become too large")
+        if brought and not is_answer:  # it is new, and passed on as it came: nobody has to watch
+            self._apply(data)
+            made = data
+        else:
+            made = self._watched(data)
+        self._size += grows
         _learn(found, self.known, self._pairs)
         if not made:
             return Taken(Effect.KNOWN, found)
@@ -122,7 +125,8 @@ class Replica:
 
     def follow(self, data: bytes) -> bool:
         """Take in a row of the log that somebody else has written; whether it brought anything."""
-        made = self._apply(data)
+        made = self._watched(data)
+        self._size += len(data)
         _learn(guard.read_update(data, most=_ANY), self.known, self._pairs)
         return bool(made)
 
@@ -147,24 +151,31 @@ class Replica:
         """The text as it stands; of rich text that takes a while."""
         return _sure(lambda: str(self._text) if self._text is not None else self.form.text_of(self._doc))
 
-    def _weight(self) -> int:
-        """How large the document is, in the measure that its limit has: rich text is four times its Markdown."""
-        return len(self._text) if self._text is not None else self._size // 4
+    def _measure(self) -> None:
+        text = self._text
+        self._size = _sure(lambda: len(text) if text is not None else len(crdt.state(self._doc)))
 
-    def _note(self, event: TransactionEvent) -> None:
-        self._made.append(event.update)
-
-    def _apply(self, data: bytes) -> bytes:
+    def _watched(self, data: bytes) -> bytes:
         """Apply an update that was read; what it changed, as an update (empty when nothing)."""
-        self._made.clear()
+        made: list[bytes] = []
+
+        def note(event: TransactionEvent) -> None:
+            made.append(event.update)
+
+        subscription = self._doc.observe(note)
+        try:
+            self._apply(data)
+        finally:
+            self._doc.unobserve(subscription)
+        return b"" if not made or made[-1] == _NOTHING else made[-1]
+
+    def _apply(self, data: bytes) -> None:
         failpoints.poisoned(data)
         self._deleted = None
         try:
             self._doc.apply_update(data)
         except BaseException as error:
             raise _meaning(error) from error
-        self._size += len(data)
-        return b"" if not self._made or self._made[-1] == _NOTHING else self._made[-1]
 
 
 _NOTHING = b"\x00\x00"

@@ -7,6 +7,7 @@ the next one, so that a hundred busy rooms share their commits. One projector fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ LOG = logging.getLogger("mdserver.collab")
 
 ROOMS_AT_ONCE = 32
 """Rooms whose rows are stored in one unit of work."""
+
+TOGETHER = 0.02
+"""Seconds from the beginning of one round of storing to that of the next: a commit costs as much as ten edits."""
 
 MOST_AT_ONCE = 4 << 20
 """Bytes of one room that one unit stores."""
@@ -248,7 +252,12 @@ class Rooms:
                 if self._behind:
                     await self._follow()
                 while self._dirty and not self._ended.is_set():
-                    await self._store_dirty()
+                    started = time.monotonic()
+                    for _ in range(0, len(self._dirty), ROOMS_AT_ONCE):
+                        if self._dirty:
+                            await self._store_dirty()
+                    with contextlib.suppress(TimeoutError):  # what comes meanwhile is stored together
+                        await asyncio.wait_for(self._ended.wait(), max(0.0, started + TOGETHER - time.monotonic()))
             except Exception:  # nothing may end the saving
                 LOG.exception("edits could not be stored, which is tried again")
                 await asyncio.sleep(FIRST_RETRY)
@@ -406,7 +415,6 @@ class Rooms:
             elif now - left > KEPT and room.is_settled and self.projector.is_done(room):
                 del self._left[document_id], self._open[document_id]
                 self.projector.forget(room)
-                room.replica.close()
 
 
 _SAYS = {saving: msgspec.json.encode({"type": "storage", "saving": saving}).decode() for saving in (False, True)}

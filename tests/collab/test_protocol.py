@@ -172,3 +172,24 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for read in (read_frame, read_messages):
         with contextlib.suppress(Unsound):
             read(data)
+
+
+def test_the_short_way_reads_what_the_long_one_reads() -> None:
+    address = text("a document")
+    for size in (1, 2, 126, 127, 128, 129, 16_383):
+        data = address + protocol.change(bytes(size))
+        found = read_frame(data)
+        assert isinstance(found, Frame)
+        assert found.message == Change(bytes(size))
+        assert protocol.change_of(data, len(address)) == bytes(size)
+        for cut in (data[:-1], data + b"x", data[: len(address) + 2]):
+            assert protocol.change_of(cut, len(address)) is None
+    for other in (
+        protocol.step1(b"xx"),
+        protocol.step2(b"xx"),
+        protocol.change(bytes(16_384)),
+        b"\0\2\x80\0",
+        b"\0\2\x82\x80\0xx",
+        b"\1\2\1x",
+    ):
+        assert protocol.change_of(address + other, len(address)) is None
