@@ -18,6 +18,9 @@ Read = Callable[[], Awaitable[str]]
 
 Act = Callable[[], Awaitable[None]]
 
+Edit = Callable[[], Awaitable[str]]
+"""Puts a word into the document in another way than the clients do."""
+
 
 async def converge(
     driver: Driver,
@@ -26,12 +29,14 @@ async def converge(
     seed: int,
     clients: int = 4,
     steps: int = 200,
+    edit: Edit | None = None,
     read: Read | None = None,
     seconds: float = PATIENCE,
 ) -> list[str]:
     """Edit at random, leave, lose connections and start anew at random; what is wrong when all are back and at rest.
 
-    In the last third of the steps all stay, because whoever comes back gets what was lost before.
+    In the last third of the steps all stay, because whoever comes back gets what was lost before. With `edit` somebody
+    else edits at the same time, in every tenth step.
     """
     chance = random.Random(seed)
     all_of_them = [await opening(number) for number in range(clients)]
@@ -59,15 +64,22 @@ async def converge(
             away.add(one)
             await one.disconnect()
 
+    async def step(one: Client, what: str) -> None:
+        if edit is not None and chance.random() < 0.1:
+            word, _ = await asyncio.gather(edit(), act(one, what))
+            put.append(word)
+        else:
+            await act(one, what)
+
     for _ in range(steps * 2 // 3):
         what = chance.choices(("put", "strike", "rest", "move", "drop", "restart"), (60, 15, 10, 8, 5, 2))[0]
-        await act(chance.choice(all_of_them), what)
+        await step(chance.choice(all_of_them), what)
     for one in all_of_them:
         if one in away:
             await one.connect()
         await one.synced(seconds=seconds)
     for _ in range(steps // 3):
-        await act(chance.choice(all_of_them), chance.choices(("put", "strike"), (80, 20))[0])
+        await step(chance.choice(all_of_them), chance.choices(("put", "strike"), (80, 20))[0])
     return await _at_rest(driver, all_of_them, [word for word in put if word not in struck], struck, read, seconds)
 
 
