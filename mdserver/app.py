@@ -161,7 +161,7 @@ def create_app(
     app[metrics.TOKEN] = config.metrics.token.reveal()
     app[REQUEST_LOG] = RequestLog(config.log.requests, as_json=wants_json(config))
     marker = Marker(marks)
-    app[documents.DOOR] = Door(database, maximum_bytes=config.limits.document, marker=marker)
+    app[documents.DOOR] = door = Door(database, maximum_bytes=config.limits.document, marker=marker)
     app[shelf.SHELF] = shelf.Shelf(database)
     app[contents.READING] = asyncio.Semaphore(2)
     app[search.SEARCHING] = search.Turns(1)  # more would take the processor from each other
@@ -173,7 +173,7 @@ def create_app(
     app[api.AUTHENTICATE] = authenticator
     app[live.LIVE] = sockets = live.Live(
         database,
-        Rooms(database, maximum_bytes=config.limits.document, marker=marker),
+        Rooms(database, door=door, maximum_bytes=config.limits.document, marker=marker),
         authenticator,
         live.Limits(
             frame=config.limits.frame,

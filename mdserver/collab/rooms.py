@@ -20,6 +20,7 @@ from mdserver.errors import Busy, StorageFull
 from mdserver.figures import UNITS, Family, Histogram, counter, gauge
 from mdserver.model import live, quarantine
 from mdserver.model.live import Batch
+from mdserver.model.updates import Door
 from mdserver.store.db import Database, Tx
 from mdserver.store.marker import Marker
 
@@ -72,8 +73,9 @@ Closed = Callable[[Room, str], None]
 class Rooms:
     """All open documents of this process. `run` must be running; `close` stores everything."""
 
-    def __init__(self, database: Database, *, maximum_bytes: int, marker: Marker | None = None) -> None:
-        self._database, self._most = database, maximum_bytes
+    def __init__(self, database: Database, *, door: Door, maximum_bytes: int, marker: Marker | None = None) -> None:
+        self._database, self._door, self._most = database, door, maximum_bytes
+        door.on_calm = lambda: self._wake.set()
         self._marker = marker or Marker(None)
         self._refused: set[bytes] = set()
         self._open: dict[str, asyncio.Task[Room]] = {}
@@ -251,11 +253,10 @@ class Rooms:
             try:
                 if self._behind:
                     await self._follow()
-                while self._dirty and not self._ended.is_set():
+                while not self._ended.is_set() and any(self._may_store(room) for room in self._dirty):
                     started = time.monotonic()
                     for _ in range(0, len(self._dirty), ROOMS_AT_ONCE):
-                        if self._dirty:
-                            await self._store_dirty()
+                        await self._store_dirty()
                     with contextlib.suppress(TimeoutError):  # what comes meanwhile is stored together
                         await asyncio.wait_for(self._ended.wait(), max(0.0, started + TOGETHER - time.monotonic()))
             except Exception:  # nothing may end the saving
@@ -263,13 +264,18 @@ class Rooms:
                 await asyncio.sleep(FIRST_RETRY)
                 self._wake.set()
 
+    def _may_store(self, room: Room) -> bool:
+        """Not while an edit through the other door needs the log to stand still for a moment."""
+        return self._stopping or room.document_id not in self._door.hurried
+
     async def _store_dirty(self) -> bool:
         """Store what the rooms that wait longest have taken in; whether that went well.
 
         Rooms that could not be stored before are tried again without the others, which must not wait for them.
         """
-        again = next(iter(self._dirty)) in self._failing
-        rooms = [room for room in self._dirty if (room in self._failing) is again][:ROOMS_AT_ONCE]
+        rooms = [room for room in self._dirty if self._may_store(room)]
+        again = bool(rooms) and rooms[0] in self._failing
+        rooms = [room for room in rooms if (room in self._failing) is again][:ROOMS_AT_ONCE]
         for room in rooms:
             del self._dirty[room]
         try:

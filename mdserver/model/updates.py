@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -26,6 +26,9 @@ from .access import EDITOR, Principal, Role
 from .documents import Document
 
 ATTEMPTS = 8
+PATIENT = 2
+"""Attempts after which an edit has rooms wait with what is typed: those who type fast would outrun it for ever."""
+
 LONG = 200_000
 """Code points from which an edit takes so much time that long ones take turns, and short ones never wait for them."""
 
@@ -88,6 +91,10 @@ class Door:
         self._database = database
         self._long = asyncio.Semaphore(2)
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self.hurried: set[str] = set()
+        """Documents to whose logs nothing else should be appended now, as an edit was outrun too often."""
+        self.on_calm: Callable[[], object] = lambda: None
+        """Called when a document is hurried no more."""
 
     async def edit(
         self,
@@ -109,8 +116,10 @@ class Door:
         turn = self._turns.get(document_id)
         if turn is None:
             turn = self._turns[document_id] = asyncio.Lock()
-        async with turn:
-            for _ in range(ATTEMPTS):
+        async with turn, contextlib.AsyncExitStack() as hurry:
+            for attempt in range(ATTEMPTS):
+                if attempt == PATIENT:
+                    hurry.enter_context(self._hurrying(document_id))
                 loaded, wanted = await self._database.read(
                     lambda db: _load(db, me, document_id, need=need, base=base, content=content)
                 )
@@ -133,6 +142,15 @@ class Door:
     def _prepare(self, loaded: _Loaded, wanted: str) -> _Prepared:
         with self._marker.loading(loaded.document.id):
             return _prepare(loaded, wanted, self.maximum_bytes)
+
+    @contextlib.contextmanager
+    def _hurrying(self, document_id: str) -> Iterator[None]:
+        self.hurried.add(document_id)
+        try:
+            yield
+        finally:
+            self.hurried.discard(document_id)
+            self.on_calm()
 
 
 def _load(

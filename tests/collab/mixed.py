@@ -79,9 +79,7 @@ async def converge(house: House, node: Driver, *, seed: int, steps: int, rest: b
         return await house.text(document)
 
     edit = Rest(house, document, seed=seed).edit if rest else None
-    return await scenarios.converge(
-        node, opening(house, node, document), seed=seed, steps=steps, edit=edit, read=read
-    )
+    return await scenarios.converge(node, opening(house, node, document), seed=seed, steps=steps, edit=edit, read=read)
 
 
 async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits: int) -> list[str]:
