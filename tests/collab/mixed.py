@@ -12,7 +12,7 @@ from tests.npm import scenarios
 from tests.npm.clients import Client, Driver, Field, Kind
 from tests.robust.program import Answer
 
-from .houses import House
+from .houses import House, until
 
 SORTS: list[tuple[Kind, Field]] = [
     ("hocuspocus", "codemirror"),
@@ -97,12 +97,10 @@ async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits:
     await rest.edit()  # after all that was typed and is not yet in any text
     last = rest.words[-1]
 
-    async def followed(one: Client) -> None:
-        while last not in await one.text():
-            await asyncio.sleep(0.02)
+    async def followed() -> bool:
+        return all([last in await one.text() for one in all_of_them])
 
-    async with asyncio.timeout(30):
-        await asyncio.gather(*(followed(one) for one in all_of_them))
+    await until(followed)
     await node.same(*all_of_them)
     text = await all_of_them[0].seen()
     await house.reads(document, text)
