@@ -75,6 +75,7 @@ class House:
     def __init__(self, program: Program, people: dict[str, Member], workspace: str) -> None:
         self.program, self.people, self.workspace = program, people, workspace
         self.url = f"ws://127.0.0.1:{program.port}/collab"
+        self.base = ""
 
     async def start(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it; LOOSE is what it is told beside `environment`."""
@@ -117,6 +118,9 @@ class House:
         def work() -> Answer:
             asker = Asker(self.program.port, token or self.people["Ada"].token)
             with contextlib.closing(asker):
+                if self.base:
+                    path_there = f"//{self.base[1:]}" + (path[1:] if path.startswith("//") else f"/api/v1{path}")
+                    return asker.call(method, path_there, body, headers)
                 return asker.call(method, path, body, headers)
 
         answer = await asyncio.to_thread(work)
@@ -222,11 +226,15 @@ def _person(tx: Tx, name: str) -> Member:
 
 @contextlib.asynccontextmanager
 async def running(
-    place: Path, *, entry: tuple[str, ...] = ("-m", "mdserver"), environment: Mapping[str, str] | None = None
+    place: Path,
+    *,
+    entry: tuple[str, ...] = ("-m", "mdserver"),
+    environment: Mapping[str, str] | None = None,
+    port: int | None = None,
 ) -> AsyncIterator[House]:
     """The server on a fresh directory; it is stopped at the end, if it runs."""
     home, people, workspace = await furnish(place / "data")
-    house = House(Program(home, entry=entry, listens=free_port()), people, workspace)
+    house = House(Program(home, entry=entry, listens=port or free_port()), people, workspace)
     await house.start(environment)
     try:
         yield house

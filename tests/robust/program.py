@@ -139,7 +139,7 @@ class Program:
         if not told:
             self._process.wait(PATIENCE)
             return False
-        self.port = urlsplit(json.loads(told)["url"]).port or 0
+        self.port = self._listens or urlsplit(json.loads(told)["url"]).port or 0
         return True
 
     @property
