@@ -7,8 +7,9 @@ SERVE_ARGS ?=
 EXAMPLES ?= 100
 CYCLES ?= 200
 IMAGES ?= 3000
+MINUTES ?= 5
 
-.PHONY: serve test lint check npm bench fuzz crash binary test-binary wheel test-wheel clean help
+.PHONY: serve test lint check npm bench fuzz crash soak binary test-binary wheel test-wheel clean help
 
 help:            ## list these targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -38,6 +39,9 @@ fuzz: $(VENV)/.test  ## many requests of every kind against a real server; EXAMP
 crash: $(VENV)/.test  ## many kills under load, then many power cuts; all that was acknowledged has to be there
 	$(BIN)/python -m tests.robust.crash --cycles $(CYCLES)
 	$(BIN)/python -m tests.robust.power --images $(IMAGES)
+
+soak: $(VENV)/.test $(NPM)  ## real clients of live editing for minutes: typing, lost connections, kills; MINUTES=5
+	$(BIN)/python -m tests.collab.soak --minutes $(MINUTES)
 
 # It runs where the C library is at least as new as on the machine that builds it. What is loaded by name is named here.
 PACKING := --onefile --name mdserver --noconfirm --log-level WARN --distpath dist --workpath build --specpath build \

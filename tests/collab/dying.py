@@ -33,7 +33,7 @@ class Story:
     """A server's lives on one directory. `live` has a server on its feet again at its end, as before."""
 
     def __init__(self, house: House, node: Driver, *, seed: int) -> None:
-        self.kills = self.told = self.typed = 0
+        self.kills = self.typed = 0
         self._house, self._node = house, node
         self._random = random.Random(seed)
         self._seeds = count(seed * 1000)
@@ -81,9 +81,7 @@ class Story:
             acknowledged=acknowledged,
         )
         for one in made:
-            typed = await one.typed()
-            self.typed += len(typed.words)
-            self.told += len(typed.acknowledged)
+            self.typed += len((await one.typed()).words)
             await one.destroy()
         return faults
 

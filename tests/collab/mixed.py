@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Awaitable, Callable
 from itertools import count
 
@@ -21,11 +20,15 @@ SORTS: list[tuple[Kind, Field]] = [
     ("y-websocket2", "codemirror"),
 ]
 
-_PLACES = re.compile(r"(?<=[)\]])|^")
+BEGUN = "begun\n"
+"""What a document begins with: clients' words come before it."""
 
 
 class Rest:
-    """Somebody who edits a document by PUT and PATCH in turn, each time a word more."""
+    """Somebody who edits a document by PUT and PATCH in turn, each time by a line more below what clients write.
+
+    On a line of its own, since a merge keeps what one side struck out where the other side has edited beside it.
+    """
 
     def __init__(self, house: House, document: str, *, seed: int) -> None:
         self.words: list[str] = []
@@ -57,8 +60,9 @@ class Rest:
         return answer.status == 200
 
     def _with(self, text: str, word: str) -> str:
-        at = self._random.choice([found.start() for found in _PLACES.finditer(text)])
-        return text[:at] + word + text[at:]
+        lines = text.splitlines(keepends=True)
+        lines.insert(self._random.randint(1, len(lines)), f"{word}\n")
+        return "".join(lines)
 
 
 def opening(house: House, node: Driver, document: str) -> Callable[[int], Awaitable[Client]]:
@@ -73,7 +77,7 @@ def opening(house: House, node: Driver, document: str) -> Callable[[int], Awaita
 
 async def converge(house: House, node: Driver, *, seed: int, steps: int, rest: bool) -> list[str]:
     """Random edits, departures and lost connections of four clients, with REST's edits beside them or without."""
-    document = await house.document()
+    document = await house.document(BEGUN)
 
     async def read() -> str:
         return await house.text(document)
@@ -84,7 +88,7 @@ async def converge(house: House, node: Driver, *, seed: int, steps: int, rest: b
 
 async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits: int) -> list[str]:
     """Clients that type as fast as they can while REST edits; what is wrong when they have stopped."""
-    document = await house.document()
+    document = await house.document(BEGUN)
     opened = opening(house, node, document)
     all_of_them = [await opened(number) for number in range(clients)]
     rest = Rest(house, document, seed=seed)

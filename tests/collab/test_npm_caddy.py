@@ -1,4 +1,4 @@
-"""The real clients through the real Caddy, with the shipped Caddyfile: https, lost connections, and restarts of either."""
+"""The real clients through the real Caddy, with the shipped Caddyfile: https, lost connections, restarts of either."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Caddy:
 
 @contextlib.contextmanager
 def caddy(place: Path, ports: Ports, *, base_path: str = "") -> Iterator[Caddy]:
-    """Caddy in front of whatever listens on `ports.upstream`; in a place where it was before, it has its certificate."""
+    """Caddy in front of whatever listens on `ports.upstream`. Where it was before, it has its certificate."""
     environment = {
         **{name: os.environ[name] for name in ("PATH",)},
         "HOME": str(place),
