@@ -105,13 +105,14 @@ class Door:
         content: Callable[[Reader, Document], str] | str,
         reason: versions.Reason = "edit",
         need: Role = EDITOR,
+        replaces: bool = False,
         also: Callable[[Tx, Document], None] | None = None,
     ) -> Edited:
         """Bring `content` into the document.
 
         `base` judges the precondition and gives the text that the edit started from (None: the present text, as
-        stored); what was written since then is merged. `also` runs in the same unit of work. Busy when the document
-        changes faster than it can be edited.
+        stored); what was written since then is merged, unless the content `replaces` whatever is there. `also` runs in
+        the same unit of work. Busy when the document changes faster than it can be edited.
         """
         turn = self._turns.get(document_id)
         if turn is None:
@@ -125,7 +126,7 @@ class Door:
                 )
                 is_long = max(len(wanted), len(loaded.base)) > LONG
                 async with self._long if is_long else contextlib.nullcontext():
-                    prepared = await asyncio.to_thread(self._prepare, loaded, wanted)
+                    prepared = await asyncio.to_thread(self._prepare, loaded, wanted, replaces)
                 gates = (f"document:{document_id}", f"changes:{loaded.document.workspace_id}")
 
                 def commit(tx: Tx, loaded: _Loaded = loaded, prepared: _Prepared = prepared) -> Document:
@@ -139,9 +140,9 @@ class Door:
                 return Edited("merged" if prepared.merged else "applied", document, prepared.rewritten.overlaps)
         raise Busy("The document changes too fast to edit it just now: nothing was changed.")
 
-    def _prepare(self, loaded: _Loaded, wanted: str) -> _Prepared:
+    def _prepare(self, loaded: _Loaded, wanted: str, replaces: bool) -> _Prepared:
         with self._marker.loading(loaded.document.id):
-            return _prepare(loaded, wanted, self.maximum_bytes)
+            return _prepare(loaded, wanted, self.maximum_bytes, replaces)
 
     @contextlib.contextmanager
     def _hurrying(self, document_id: str) -> Iterator[None]:
@@ -174,12 +175,12 @@ def _load(
     ), wanted
 
 
-def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int) -> _Prepared:
+def _prepare(loaded: _Loaded, wanted: str, maximum_bytes: int, replaces: bool) -> _Prepared:
     """Everything that takes time: loading the log, merging, the smallest edit, hashing, compressing."""
     text.check_content(wanted, maximum_bytes=maximum_bytes)
     form, doc = loaded.log.form, loaded.log.replayed()
     current = form.text_of(doc)
-    if current == loaded.base:
+    if replaces or current == loaded.base:
         rewritten, merged = Rewritten(wanted), False
     else:
         result = merge.merge(loaded.base, server=current, client=wanted)

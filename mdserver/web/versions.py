@@ -142,6 +142,7 @@ async def restore(request: web.Request, id: str, version: int) -> Reply[Document
         base=lambda db, document: None,
         content=lambda db, document: _text(db, document, version),
         reason="restore",
+        replaces=True,  # what is typed just now is kept as a version, and no reason to restore something else
     )
     return shown(request, edited.document)
 
