@@ -126,6 +126,9 @@ class Connection:
         except Unsound as error:
             log.info("a socket was closed for what it sent: %s", error)
             self.close(UNSOUND, "what was sent is not sound")
+        except Exception:
+            log.exception("a socket failed")
+            self.close(RESTARTING, "try again")
         finally:
             for address in list(self.held):
                 self.drop(address)
@@ -321,6 +324,8 @@ class Connection:
         if self.principal is not None:
             self.principal = await self._live.still(self.principal)
             if self.principal is None:
+                for address, held in list(self.held.items()):
+                    self._turn_out(address, held.seat, "signed-out")
                 self.close(SIGNED_OUT, "signed-out")
                 return
         for address, held in list(self.held.items()):
