@@ -27,10 +27,11 @@ from mdserver.store.db import Database, Reader
 
 from . import edge
 from .api import BASE_PATH, LIMITS, ME, RATES, SIGNED_IN, Routes, me
+from .closing import RESTARTING, SIGNED_OUT
 from .limits import address
 from .policies import document as of_document
 from .signin import SIGNIN, Authenticator
-from .sockets import CLOSING, RESTARTING, SIGNED_OUT, Connection, Limits
+from .sockets import CLOSING, Connection, Limits
 from .tickets import LIFETIME, Tickets
 
 log = logging.getLogger("mdserver.collab")

@@ -26,9 +26,10 @@ from mdserver.collab.replica import Broken
 from mdserver.collab.room import LONG, Room, Seat
 from mdserver.crdt import guard
 from mdserver.crdt.guard import Unsound, Update
-from mdserver.errors import Busy, Problem, SignedOut
+from mdserver.errors import Busy, Problem
 from mdserver.model.access import Principal
 
+from .closing import RESET, RESTARTING, SIGNED_OUT, SILENT, TOO_BIG, TOO_MANY, UNSOUND, Closing, code_of, refusal
 from .judging import judged
 from .pace import Pace
 
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
     from .live import Live
 
 log = logging.getLogger("mdserver.collab")
-
-TOO_MANY, TOO_BIG, RESTARTING, RESET = 1008, 1009, 1012, 4205
-UNSOUND, SIGNED_OUT, FORBIDDEN, SILENT = 4400, 4401, 4403, 4408
-"""Close codes. A client comes back after the first four; those from 4400 to 4499 y-websocket takes as final."""
-
-_FINAL = {SignedOut.slug: SIGNED_OUT}
 
 GRACE = 30.0
 """Seconds in which a socket must have said who it is, and in which a client must answer when it is asked again."""
@@ -59,14 +54,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     second: int
     burst: int
     documents: int
-
-
-class Closing(Exception):
-    """The socket has to be closed, for this reason."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code, self.reason = code, reason
 
 
 class _Held(NamedTuple):
@@ -198,7 +185,7 @@ class Connection:
             seat = await self.take_seat(document_id, principal, address=address, ledger=Ledger(), until=until)
         except Problem as problem:
             if problem.status >= 500:
-                raise Closing(RESTARTING, problem.slug) from None  # it comes back; what is denied does not
+                raise refusal(problem) from None  # it comes back; what is denied does not
             self._deny(address, problem.slug)
             return
         except (Broken, Unsound):
@@ -231,8 +218,7 @@ class Connection:
         try:
             await self.take_seat(document_id, self.principal)
         except Problem as problem:
-            code = RESTARTING if problem.status >= 500 else _FINAL.get(problem.slug, FORBIDDEN)
-            raise Closing(code, problem.slug) from None
+            raise refusal(problem) from None
 
     async def messages(self, data: bytes) -> int:
         """Hear one frame of a y-websocket client; how much it weighs."""
@@ -383,7 +369,7 @@ class Connection:
             return
         seat.send(protocol.refuse(reason, named=False))
         self.drop(address)
-        self.close(_FINAL.get(reason, FORBIDDEN), reason)
+        self.close(code_of(reason), reason)
 
     def _check_size(self, data: bytes) -> None:
         if len(data) > self._limits.frame and len(data) > self._limits.document + protocol.MOST_NAME + 64:
