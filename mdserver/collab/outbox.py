@@ -7,7 +7,10 @@ than so much waits for it. It comes back and is told what it missed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from typing import Protocol
+
+log = logging.getLogger("mdserver.collab")
 
 MOST_WAITING = 1 << 20
 """Bytes that may wait for a client that reads slowly, beyond the answers that it asked for."""
@@ -47,24 +50,24 @@ class Turn:
             outbox.flush()
 
 
+class Pipe(Protocol):
+    """What an outbox asks of its connection: an asyncio transport, or uvloop's."""
+
+    def write(self, data: bytes) -> object: ...
+    def is_closing(self) -> bool: ...
+    def get_write_buffer_size(self) -> int: ...
+    def abort(self) -> object: ...
+
+
 class Outbox:
-    """One client's. `write` takes bytes, `waiting` says how many are not sent yet, `cut` ends the connection."""
+    """What one client has still to be sent, and what was given to its connection and not sent yet."""
 
-    __slots__ = ("_cut", "_grace", "_is_cut", "_most", "_parts", "_turn", "_waiting", "_write")
+    __slots__ = ("_grace", "_most", "_parts", "_pipe", "_turn", "_written")
 
-    def __init__(
-        self,
-        turn: Turn,
-        *,
-        write: Callable[[bytes], object],
-        waiting: Callable[[], int],
-        cut: Callable[[], object],
-        most: int = MOST_WAITING,
-    ) -> None:
-        self._turn, self._write, self._waiting, self._cut, self._most = turn, write, waiting, cut, most
+    def __init__(self, turn: Turn, pipe: Pipe, *, most: int = MOST_WAITING) -> None:
+        self._turn, self._pipe, self._most = turn, pipe, most
         self._parts: list[bytes] = []
-        self._grace = 0
-        self._is_cut = False
+        self._grace = self._written = 0
 
     def put(self, made: bytes) -> None:
         """Send a frame that may have been made for several."""
@@ -81,22 +84,35 @@ class Outbox:
 
     def is_drained(self) -> bool:
         """Whether the long answers have been sent, and another may follow."""
-        if not self._grace or self._is_cut:
-            return True
-        self.flush()
-        if self._waiting() < _DRAINED:
-            self._grace = 0
+        if self._grace:
+            self.flush()
+            self._look()
         return not self._grace
 
     def flush(self) -> None:
         """Write out what was gathered."""
-        parts, self._parts = self._parts, []
-        if self._is_cut or not parts:
+        parts, pipe = self._parts, self._pipe
+        if not parts:
             return
-        self._write(parts[0] if len(parts) == 1 else b"".join(parts))
-        waiting = self._waiting()
+        made = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        if pipe.is_closing():
+            return
+        pipe.write(made)
+        self._written += len(made)
+        if self._written > _DRAINED:  # not each time: this is on the way of everything that everybody is sent
+            self._look()
+
+    def cut(self) -> None:
+        """End the connection of a client that does not read."""
+        log.info("a socket whose client does not read was cut off")
+        self._grace = 0
+        self._pipe.abort()
+
+    def _look(self) -> None:
+        self._written = 0
+        waiting = 0 if self._pipe.is_closing() else self._pipe.get_write_buffer_size()
         if waiting > self._most + self._grace:
-            self._is_cut = True
-            self._cut()
-        elif self._grace and waiting < _DRAINED:
+            self.cut()
+        elif waiting < _DRAINED:
             self._grace = 0

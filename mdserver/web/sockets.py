@@ -78,9 +78,7 @@ class Connection:
         """Addresses whose client was asked who it is, and since when."""
         self._live, self._ws, self._transport = live, ws, transport
         self._limits = live.limits
-        self._outbox = Outbox(
-            live.rooms.turn, write=self._write, waiting=transport.get_write_buffer_size, cut=self._cut
-        )
+        self._outbox = Outbox(live.rooms.turn, transport)
         self._pace = Pace(self._limits.second, self._limits.burst)
         self._closing: asyncio.Task[object] | None = None
         self._busy = b"\xff"
@@ -380,17 +378,9 @@ class Connection:
         started = time.monotonic()
         while not self._outbox.is_drained() and not self._transport.is_closing():
             if time.monotonic() - started > GRACE:
-                self._cut()
+                self._outbox.cut()
                 return
             await asyncio.sleep(0.02)
-
-    def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def _cut(self) -> None:
-        log.info("a socket whose client does not read was cut off")
-        self._transport.abort()
 
     async def _close(self, code: int, reason: str) -> None:
         with contextlib.suppress(ConnectionError):
