@@ -207,9 +207,9 @@ def _covers(all_of_it: dict[int, list[Run]], some: list[Run]) -> bool:
 
 
 def _learn(found: Update, known: dict[int, int], pairs: dict[int, array[int]]) -> None:
-    for run in found.runs:
-        if run.end > known.get(run.client, 0):
-            known[run.client] = run.end
+    for client, clock, length in found.runs:
+        if clock + length > known.get(client, 0):
+            known[client] = clock + length
     for client, clocks in found.pairs.items():
         mine = pairs.setdefault(client, array("I"))
         last = mine[-1] if mine else -1  # a client's clocks become known in ascending order

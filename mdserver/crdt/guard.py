@@ -37,6 +37,9 @@ _ELEMENT = 3
 _TYPES = (0, 1, 2, _ELEMENT, 4, 6)  # YArray, YMap, YText, YXmlElement, YXmlFragment, YXmlText
 _ORIGIN, _RIGHT, _KEY, _CONTENT = 0x80, 0x40, 0x20, 0x1F
 _BEYOND = re.compile("[\U00010000-\U0010ffff]")  # two UTF-16 code units each
+_SHORT = 64
+"""Bytes below which an update may be a keystroke."""
+
 _FIXED = {127: 0, 126: 0, 121: 0, 120: 0, 124: 4, 123: 8, 122: 8}  # bytes after the tag of an `any` without a length
 
 
@@ -59,7 +62,10 @@ class Update(NamedTuple):
 
     def fits(self, known: dict[int, int]) -> bool:
         """Whether everything it builds on is known; `known` is a state vector, a document's or a room's."""
-        return all(known.get(client, 0) >= clock for client, clock in self.needs.items())
+        for client, clock in self.needs.items():  # noqa: SIM110 (as `brought`, asked of each keystroke)
+            if known.get(client, 0) < clock:
+                return False
+        return True
 
     def cuts(self, pairs: Pairs, known: dict[int, int]) -> bool:
         """Whether it takes a surrogate pair apart, its own or one of `pairs`: Yjs and pycrdt then see other texts."""
@@ -70,7 +76,12 @@ class Update(NamedTuple):
 
     def brought(self, known: dict[int, int]) -> int:
         """How many clocks it holds beyond a state vector. Deletions are not told by one."""
-        return sum(max(0, run.end - max(run.clock, known.get(run.client, 0))) for run in self.runs)
+        count = 0
+        for client, clock, length in self.runs:
+            there = known.get(client, 0)
+            if clock + length > there:
+                count += clock + length - (there if there > clock else clock)
+        return count
 
 
 def _holds(pairs: Pairs, client: int, clock: int) -> bool:
@@ -83,6 +94,10 @@ def _holds(pairs: Pairs, client: int, clock: int) -> bool:
 
 def read_update(data: bytes, *, most: int = MOST_ITEMS) -> Update:
     """What an update of at most so many items and deletions says. Unsound when it must not reach a document."""
+    if data[:2] == b"\1\1" and len(data) < _SHORT:
+        typed = _typed(data)
+        if typed is not None:
+            return typed
     reader = Items(data, most)
     try:
         found = reader.update()
@@ -91,6 +106,38 @@ def read_update(data: bytes, *, most: int = MOST_ITEMS) -> Update:
     if not reader.finished:
         raise Unsound("something follows the end")
     return found
+
+
+def _typed(data: bytes) -> Update | None:
+    """The same of what most updates are, in half the time: some letters of ASCII by one client beside something else.
+
+    None for everything else, and for what is not sound.
+    """
+    reader = Reader(data)
+    reader.at = 2
+    try:
+        client, clock = reader.number(), reader.number()
+        info = data[reader.at]
+        reader.at += 1
+        if info & ~(_ORIGIN | _RIGHT) != _STRING or info == _STRING or client >= MOST_CLIENT:
+            return None
+        needs = {client: clock} if clock else {}
+        seams = set()
+        for flag, after in ((_ORIGIN, 1), (_RIGHT, 0)):
+            if info & flag:
+                other, at = reader.number(), reader.number()
+                if other >= MOST_CLIENT or at >= MOST_CLOCK or (other == client and at >= clock):
+                    return None
+                seams.add((other, at + after))
+                if at >= needs.get(other, 0):
+                    needs[other] = at + 1
+        text = reader.take()
+    except (IndexError, Unsound):
+        return None
+    size = len(text)
+    if not size or not text.isascii() or b"\0" in text or data[reader.at :] != b"\0" or clock + size > MOST_CLOCK:
+        return None
+    return Update([Run(client, clock, size)], [], needs, {}, seams)
 
 
 def read_state(data: bytes) -> dict[int, int]:

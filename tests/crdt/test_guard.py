@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
+from mdserver.crdt import guard
 from mdserver.crdt.guard import MOST_DEPTH, MOST_ITEMS, Run, Unsound, read_state, read_update
 from mdserver.crdt.lib0 import counted, number
 
@@ -278,3 +279,23 @@ def test_no_mutant_that_passes_hurts() -> None:
     assert told["applied"] > 100
     assert told["refused"] > 1000
     assert told["broken"] == []
+
+
+@given(st.data())
+def test_the_short_way_reads_what_the_long_one_reads(data: st.DataObject) -> None:
+    """Of every update that is a keystroke, or nearly one."""
+    small = st.integers(0, 300)
+    client, clock = data.draw(small), data.draw(small)
+    sides = data.draw(st.sampled_from([0x80, 0x40, 0xC0, 0x00, 0x20]))
+    parts = [b"\1\1", number(client), number(clock), bytes([sides | data.draw(st.sampled_from([4, 4, 4, 1, 8]))])]
+    for _ in range((sides >> 7) + (sides >> 6 & 1)):
+        parts += [number(data.draw(st.sampled_from([client, 7]))), number(data.draw(small))]
+    parts += [counted(data.draw(st.sampled_from([b"x", b"xyz", b"", b"\0", "é".encode(), b"\xff"])))]
+    parts += [data.draw(st.sampled_from([b"\0", b"\0", b"", b"\0\0", b"\1\7\1\0\1"]))]
+    made = b"".join(parts)
+    short = guard._typed(made)
+    if short is None:
+        return
+    reader = guard.Items(made, 10)
+    assert reader.update() == short
+    assert reader.finished
