@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from mdserver.app import create_app
+from mdserver.collab import projector, rooms
 from mdserver.config import Accounts, Config, Jobs, Log, Mail, Rates
 from mdserver.crypto import Passwords, Profile
 from mdserver.model import sessions, tokens, users, workspaces
@@ -283,3 +284,10 @@ async def inbox() -> AsyncIterator[Inbox]:
 def bearer(token: str) -> dict[str, str]:
     """The header that a token travels in."""
     return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written live shows in REST at once."""
+    monkeypatch.setattr(projector, "SOON", 0.0)
+    monkeypatch.setattr(rooms, "LOOKED_AFTER", 0.01)

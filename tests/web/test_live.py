@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from .conftest import Person, Server
 from .editors import opened, y_websocket
@@ -25,6 +26,13 @@ async def shown(person: Person, id: str, text: str) -> None:
     async with asyncio.timeout(10):
         while await text_of(person, id) != text:  # noqa: ASYNC110 (only REST tells)
             await asyncio.sleep(0.02)
+
+
+async def comes(condition: Callable[[], object]) -> None:
+    """Wait until something is so that no message tells."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.005)
 
 
 async def test_two_wires_one_document(server: Server) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .conftest import Server
 from .editors import opened, y_websocket
 from .test_live import document
+
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 async def test_who_comes_hears_of_those_who_are_there(server: Server) -> None:

@@ -22,6 +22,8 @@ from .editors import opened, y_websocket
 from .test_live import document, shown, text_of
 from .troubles import unwritable
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 NOT_SAVING, SAVING = '{"type":"storage","saving":false}', '{"type":"storage","saving":true}'
 
 
