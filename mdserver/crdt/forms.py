@@ -11,6 +11,9 @@ from . import text
 if TYPE_CHECKING:
     from .text import Scratch
 
+SCHEMA = "1"
+"""The version of the nodes and marks of rich text. An editor that lacks some of them would delete them."""
+
 
 class Form(NamedTuple):
     """What `crdt/text.py` does for texts and `crdt/richtext.py` for TipTap's documents.

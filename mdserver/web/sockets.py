@@ -78,6 +78,7 @@ class Connection:
         """Addresses whose client was asked who it is, and since when."""
         self._live, self._ws, self._transport = live, ws, transport
         self._limits = live.limits
+        self._schema = request.query.get("schema")
         self._outbox = Outbox(live.rooms.turn, transport)
         self._pace = Pace(self._limits.second, self._limits.burst)
         self._closing: asyncio.Task[object] | None = None
@@ -271,7 +272,7 @@ class Connection:
 
     async def _judged(self, principal: Principal, document_id: str) -> tuple[Principal, bool]:
         """Who it is by now, and whether the document may only be read. SignedOut, NotFound, Conflict: not even that."""
-        return await self._live.database.glance(lambda db: judged(db, principal, document_id))
+        return await self._live.database.glance(lambda db: judged(db, principal, document_id, schema=self._schema))
 
     async def _pass_on(self, seat: Seat, message: Message) -> int:
         """Have the room hear a message; how much it weighs."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from pycrdt import XmlElement, XmlFragment, XmlText
 
+from mdserver.crdt import lib0
+
 from .conftest import Person, Server
 from .editors import Editor, opened
-from .test_live import shown, text_of
+from .test_live import document, shown, text_of
 
 MARKDOWN = "# Plan\n\n- one\n- two **bold**\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
 
@@ -105,3 +107,15 @@ async def test_a_mind_map_is_a_text(server: Server) -> None:
         assert editor.text == "# Root\n"
         await editor.write("- leaf\n")
         await shown(ada, id, "# Root\n- leaf\n")
+
+
+async def test_an_editor_of_another_schema_may_only_read(server: Server) -> None:
+    ada = await server.person("Ada")
+    id, plain = await rich(ada, "some words"), await document(ada)
+    for schema, document_id, scope in (("1", id, "read-write"), ("2", id, "readonly"), ("2", plain, "read-write")):
+        async with ada.http.ws_connect(f"/collab?schema={schema}", headers=ada.headers) as ws:
+            editor = Editor(ws, address=lib0.text(document_id))
+            await editor.sign_in("")
+            await editor.until(lambda editor=editor: editor.scope)  # type: ignore[misc]
+            assert editor.scope == scope
+            await editor.leave()
