@@ -17,10 +17,9 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from .lib0 import Reader, Unsound
 from .links import MOST_DEPTH, Link, Run, check_depths, check_order
+from .values import Values
 
 __all__ = ["MOST_DEPTH", "MOST_ITEMS", "Items", "Pairs", "Run", "Unsound", "Update", "read_state", "read_update"]
 
@@ -39,8 +38,6 @@ _ORIGIN, _RIGHT, _KEY, _CONTENT = 0x80, 0x40, 0x20, 0x1F
 _BEYOND = re.compile("[\U00010000-\U0010ffff]")  # two UTF-16 code units each
 _SHORT = 64
 """Bytes below which an update may be a keystroke."""
-
-_FIXED = {127: 0, 126: 0, 121: 0, 120: 0, 124: 4, 123: 8, 122: 8}  # bytes after the tag of an `any` without a length
 
 
 Pairs = Mapping[int, "array[int]"]
@@ -159,7 +156,7 @@ def read_state(data: bytes) -> dict[int, int]:
     return known
 
 
-class Items(Reader):
+class Items(Values):
     """Goes through an update's bytes once. IndexError at their end."""
 
     __slots__ = ("ends", "left", "links", "needs", "pairs", "seams", "starts", "types")
@@ -352,55 +349,3 @@ class Items(Reader):
             return size
         # Documents within, and ContentJSON, which Yjs has long ceased to write and pycrdt reads one string too far.
         raise Unsound("a kind of content that is not known")
-
-    def json(self) -> None:
-        raw = self.take()
-        depth = deepest = 0
-        for byte in raw:  # brackets within texts count, too: no honest value comes near the bound
-            if byte in b"[{":
-                depth += 1
-                deepest = max(deepest, depth)
-            elif byte in b"]}":
-                depth -= 1
-        if deepest > MOST_DEPTH:
-            raise Unsound("a value is nested too deeply")
-        try:
-            msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Unsound("a value is no JSON") from None
-
-    def any(self, depth: int) -> None:
-        """lib0's `any`: a tag counting down from 127, and what belongs to it."""
-        if depth > MOST_DEPTH:
-            raise Unsound("a value is nested too deeply")
-        tag = self.data[self.at]
-        self.at += 1
-        size = _FIXED.get(tag)
-        if size is not None:
-            self.at += size
-            if self.at > len(self.data):
-                raise Unsound("it ends too early")
-        elif tag == 125:
-            self.integer()
-        elif tag == 119:
-            self.text()
-        elif tag == 118:
-            for _ in range(self.count(2)):
-                self.text()
-                self.any(depth + 1)
-        elif tag == 117:
-            for _ in range(self.count(1)):
-                self.any(depth + 1)
-        elif tag == 116:
-            self.take()
-        else:
-            raise Unsound("a value of a kind that is not known")
-
-    def integer(self) -> None:
-        """lib0's varInt: a sign and six bits, then seven bits a byte."""
-        start = self.at
-        while self.data[self.at] > 0x7F:
-            self.at += 1
-        self.at += 1
-        if self.at - start > 8:
-            raise Unsound("a number is too long")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pycrdt import Text
 
-from mdserver.collab import protocol, room, rooms
+from mdserver.collab import protocol, room, saver
 from mdserver.collab.replica import Broken
 from mdserver.collab.room import Room
 from mdserver.crdt import text as crdt
@@ -137,7 +137,7 @@ async def test_a_document_that_cannot_be_stored_does_not_stop_the_others(
     async with opened(ada, bad) as refused, opened(ada, good) as editor:
         await editor.until(lambda: editor.saved == 1)
         await refused.until(lambda: refused.saved == 1)
-        monkeypatch.setattr(rooms, "FIRST_RETRY", 3600.0)
+        monkeypatch.setattr(saver, "FIRST_RETRY", 3600.0)
         async with unwritable(server.database, bad):
             await refused.write("x")
             await refused.until(lambda: NOT_SAVING in refused.told)
@@ -146,8 +146,8 @@ async def test_a_document_that_cannot_be_stored_does_not_stop_the_others(
                 await editor.until(lambda: editor.saved == number + 2)  # noqa: B023
             await refused.write("z")
         assert editor.told == []
-        for one in list(server.app[LIVE].rooms._resting):
-            server.app[LIVE].rooms._rested(one)  # as if the hour had passed
+        for one in list(server.app[LIVE].rooms.saver._resting):
+            server.app[LIVE].rooms.saver._rested(one)  # as if the hour had passed
         await refused.until(lambda: refused.saved == 3)
         assert await logged(server, bad) == "xz"
     await sound(server)
@@ -198,9 +198,8 @@ async def test_when_too_much_waits_nothing_more_is_taken_and_all_is_asked_for_la
     await sound(server)
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # it is SQLite's own bound
 async def test_a_full_disk(server: Server) -> None:
-    if server.database.engine != "sqlite":
-        pytest.skip("SQLite's own bound")
     ada = await server.person("Ada")
     id = await document(ada, "")
     async with opened(ada, id) as editor:
@@ -334,7 +333,7 @@ async def test_a_text_that_cannot_be_had_does_not_end_the_saving(
 async def test_purging_what_cannot_be_stored_sets_the_others_free(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "MOST_WAITING", 10)
+    monkeypatch.setattr(saver, "MOST_WAITING", 10)
     ada = await server.person("Ada")
     bad, good = await document(ada, ""), await document(ada, "")
     async with opened(ada, bad) as refused, opened(ada, good) as editor:
