@@ -102,7 +102,9 @@ class Replica:
             self._measure()
             if self._size + grows > self._limit:
                 raise Unsound("the document would become too large")
-        if brought and not is_answer:  # it is new, and passed on as it came: nobody has to watch
+        # What is said anew of clocks that are known is passed over: it may be something else, and must not be logged.
+        as_it_came = not is_answer and brought == sum([run.length for run in found.runs])
+        if brought and as_it_came:  # nobody has to watch
             self._apply(data)
             made = data
         else:
@@ -111,7 +113,7 @@ class Replica:
         _learn(found, self.known, self._pairs)
         if not made:
             return Taken(Effect.KNOWN, found)
-        return Taken(Effect.NEW, found, made if is_answer else data)
+        return Taken(Effect.NEW, found, data if is_new else made)
 
     def holds(self, found: Update) -> bool:
         """Whether an update would bring nothing: neither text nor a deletion."""
@@ -207,13 +209,13 @@ def _covers(all_of_it: dict[int, list[Run]], some: list[Run]) -> bool:
 
 
 def _learn(found: Update, known: dict[int, int], pairs: dict[int, array[int]]) -> None:
+    for client, clocks in found.pairs.items():
+        mine = pairs.setdefault(client, array("I"))
+        last = max(mine[-1] if mine else -1, known.get(client, 0) - 1)  # a client's clocks come in ascending order
+        mine.extend(clock for clock in clocks if clock > last)
     for client, clock, length in found.runs:
         if clock + length > known.get(client, 0):
             known[client] = clock + length
-    for client, clocks in found.pairs.items():
-        mine = pairs.setdefault(client, array("I"))
-        last = mine[-1] if mine else -1  # a client's clocks become known in ascending order
-        mine.extend(clock for clock in clocks if clock > last)
 
 
 def _sure(asked: Callable[[], T]) -> T:

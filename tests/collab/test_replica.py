@@ -196,3 +196,17 @@ def test_replicas_of_one_log_agree(seed: int) -> None:
     again = Replica.load(None, log, most=MOST)
     assert again.text() == replica.text()
     assert again.known == replica.known == read_state(replica.state_vector())
+
+
+@pytest.mark.parametrize("is_answer", [False, True])
+def test_what_is_said_otherwise_of_what_is_known_is_passed_over(is_answer: bool) -> None:
+    replica = Replica.load(None, [update((1, 0, [text("ab")]))], most=MOST)
+    forged = update((1, 0, [text("😀c")]))  # new is only the c
+    taken = replica.take(forged, is_answer=is_answer)
+    assert (taken.effect, replica.text()) == (Effect.NEW, "abc")
+    assert "😀".encode() not in taken.data
+    between = update((2, 0, [text("x", origin=(1, 0), right=(1, 1))]))
+    assert replica.take(between).effect is Effect.NEW  # no pair is there that it could cut
+    again = Replica.load(None, [update((1, 0, [text("ab")])), taken.data], most=MOST)
+    assert again.take(between).effect is Effect.NEW
+    assert again.text() == replica.text() == "axbc"
