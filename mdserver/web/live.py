@@ -44,6 +44,8 @@ LOOKED_AT = 5.0
 JUDGED_AGAIN = 300.0
 """Seconds after which everybody is judged again, whatever was heard."""
 
+RESTARTS = "the server is restarting"
+
 routes = Routes("live", prefix="")
 parts = Routes("live")
 
@@ -65,6 +67,7 @@ class Live:
         """How often something changed that decides who may open what."""
         self._unjudged: set[Connection] = set()
         self._judged = time.monotonic()
+        self._stopping = False
         rooms.on_closed = self._reset
         database.listen("user", self._somebody)
         database.listen("member", lambda key: self._somebody(key.partition(" ")[2]))
@@ -81,6 +84,8 @@ class Live:
         """Have a socket be heard until it ends."""
         self._open.add(connection)
         self.know(connection)
+        if self._stopping:  # it was being opened as the others were sent away
+            connection.close(RESTARTING, RESTARTS)
         try:
             await connection.run(hear, document_id)
         finally:
@@ -126,9 +131,9 @@ class Live:
 
     async def close(self) -> None:
         """Send everybody away: the server stops, and they may come back."""
-        closing = list(self._open)
-        for connection in closing:
-            connection.close(RESTARTING, "the server is restarting")
+        self._stopping = True
+        for connection in list(self._open):
+            connection.close(RESTARTING, RESTARTS)
         for _ in range(int(10 * CLOSING)):
             if not self._open:
                 break

@@ -9,23 +9,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.npm import clients
-from tests.npm.clients import Client, Driver
+from tests.npm.clients import Client, Driver, Kind
 from tests.robust import shim
 
 from . import houses
 from .dying import MOMENTS, Story
 from .houses import KINDS, House
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with houses.running(tmp_path) as made:
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node() -> AsyncIterator[Driver]:
     async with clients.running() as driver:
         yield driver
@@ -83,6 +86,24 @@ async def test_stopped_while_people_type(node: Driver, house: House) -> None:
     await asyncio.gather(*(one.synced() for one in all_of_them))
     await asyncio.gather(*(one.saved() for one in all_of_them[:2]))
     assert await wrong(node, house, document, all_of_them) == []
+
+
+@pytest.mark.parametrize("kind", ["hocuspocus", "y-websocket"])
+async def test_stopped_while_somebody_comes(node: Driver, tmp_path: Path, kind: Kind) -> None:
+    """Who was let in as the others were sent away is sent away, too: nobody is waited for."""
+    patient = {"MDSERVER_SERVER__SHUTDOWN_SECONDS": "600"}
+    entry = ("-m", "tests.robust.mutants", "sluggish")
+    async with houses.running(tmp_path, entry=entry, environment=patient) as house:
+        document = await house.document("one")
+        one = await house.open(node, kind, document, wait=False)
+
+        async def is_let_in() -> bool:
+            return (await one.status())["status"] == "connected"
+
+        await houses.until(is_let_in)
+        assert await house.terminated() == 0
+        assert (await one.closed())[0]["code"] == 1012
+        await one.destroy()
 
 
 async def test_people_who_went_on_without_the_server(node: Driver, house: House) -> None:

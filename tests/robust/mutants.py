@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mdserver.cli import main
+from mdserver.collab import rooms
+from mdserver.collab.room import Room
 from mdserver.model import idempotency, versions
 from mdserver.store import sqlite
 from mdserver.store.db import Tx
@@ -61,6 +63,17 @@ def deaf() -> None:
     sqlite._Connection._commit = mutant  # type: ignore[method-assign]
 
 
+def sluggish() -> None:
+    """Takes a second to load a document for live editing."""
+    load = rooms.Rooms._load
+
+    async def mutant(self: rooms.Rooms, document_id: str) -> Room:
+        await asyncio.sleep(1)
+        return await load(self, document_id)
+
+    rooms.Rooms._load = mutant  # type: ignore[method-assign]
+
+
 def _postpone(module: Any, name: str, *, first: Callable[[], None] = lambda: None) -> None:
     original: Callable[..., Any] = getattr(module, name)
     databases: list[sqlite.SQLite] = []
@@ -82,7 +95,7 @@ def _postpone(module: Any, name: str, *, first: Callable[[], None] = lambda: Non
     setattr(module, name, later)
 
 
-MUTANTS = {one.__name__: one for one in (early, apart, forgetful, deaf)}
+MUTANTS = {one.__name__: one for one in (early, apart, forgetful, deaf, sluggish)}
 
 if __name__ == "__main__":
     MUTANTS[sys.argv.pop(1)]()
