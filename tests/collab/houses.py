@@ -66,7 +66,7 @@ async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30) ->
         while True:
             if await holds():
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 class House:

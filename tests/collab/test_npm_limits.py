@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.npm import clients
 from tests.npm.clients import Driver, Kind
 
 from . import houses
 from .houses import KINDS, House
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEFAULT = {
     "MDSERVER_LIMITS__FRAMES_SECOND": "60",
@@ -25,13 +28,13 @@ DEFAULT = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with houses.running(tmp_path, environment=DEFAULT) as made:
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node() -> AsyncIterator[Driver]:
     async with clients.running() as driver:
         yield driver
