@@ -113,7 +113,7 @@ class Replica:
         _learn(found, self.known, self._pairs)
         if not made:
             return Taken(Effect.KNOWN, found)
-        return Taken(Effect.NEW, found, data if is_new else made)
+        return Taken(Effect.NEW, found, data if as_it_came else made)
 
     def holds(self, found: Update) -> bool:
         """Whether an update would bring nothing: neither text nor a deletion."""

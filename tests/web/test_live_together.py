@@ -149,7 +149,12 @@ async def test_all_come_to_the_same_text(start: Start, seed: int) -> None:
     for one in writers:
         for token in one.tokens:
             assert text.count(token) == 1, token
-    print("STAT", len(text), server.app[LIVE].rooms.resets, await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM document_updates")))
+    print(
+        "STAT",
+        len(text),
+        server.app[LIVE].rooms.resets,
+        await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM document_updates")),
+    )
     await sound(server)
 
 
@@ -203,5 +208,10 @@ async def test_frames_that_are_nearly_some(start: Start, wire: str) -> None:
         await second.until(lambda: second.text == editor.text)
         await shown(ada, id, editor.text)
     assert (await text_of(ada, other)).startswith("untouched1 2 ")
-    print("STAT", len(text), server.app[LIVE].rooms.resets, await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM document_updates")))
+    print(
+        "STAT",
+        len(text),
+        server.app[LIVE].rooms.resets,
+        await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM document_updates")),
+    )
     await sound(server)
