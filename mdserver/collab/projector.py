@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mdserver.crdt import text as crdt
+from mdserver.links import Link
 from mdserver.model import live
 from mdserver.model.live import Ground, Projection
 from mdserver.store.db import Database, Reader, Tx
@@ -26,8 +27,8 @@ from .room import Room
 
 LOG = logging.getLogger("mdserver.collab")
 
-SOON = 0.5
-"""Seconds after which stored rows are projected."""
+SOON = 0.7
+"""Seconds after which stored rows are projected; with what follows, the text is a second behind at most."""
 
 PAUSE = 30.0
 """Seconds without an edit after which the state becomes a version."""
@@ -51,7 +52,7 @@ SLOW = 0.004
 class _Watch:
     """What is known of a room's projection; times are monotonic seconds, None where there is nothing to do."""
 
-    __slots__ = ("capture", "is_slow", "ready", "snapshot_bytes", "unprojected", "unversioned")
+    __slots__ = ("capture", "is_slow", "links", "ready", "snapshot_bytes", "unprojected", "unversioned", "version")
 
     def __init__(self, *, is_slow: bool) -> None:
         self.unprojected: float | None = None
@@ -59,6 +60,9 @@ class _Watch:
         self.capture: _Capture | None = None
         self.ready: tuple[int, _Capture] | None = None
         self.is_slow = is_slow
+        self.links: list[Link] | None = None
+        self.version = 0
+        """The version that was entered last, and its links."""
         self.snapshot_bytes = 0
 
 
@@ -153,7 +157,13 @@ class Projector:
 
     def _due(self, room: Room, watch: _Watch, now: float, *, all_of_it: bool) -> _Work | None:
         ready, watch.ready = watch.ready, None
-        is_version = watch.unversioned is not None and (all_of_it or _version_is_due(room, watch.unversioned, now))
+        is_version = (
+            watch.unversioned is not None
+            and self._may_look(room)
+            and (all_of_it or _version_is_due(room, watch.unversioned, now))
+        )
+        if is_version:
+            room.is_marked = False  # for what is stored from now on: this may settle the document
         if ready is None:
             waited = watch.unprojected is not None and now - watch.unprojected >= SOON
             if not (waited or is_version) or not room.is_settled or not self._may_look(room):
@@ -171,13 +181,16 @@ class Projector:
 
         entered = await self._database.write(change, *[f"document:{one}" for one in ids])
         now = time.monotonic()
-        for work, version in zip(part, entered, strict=True):
+        for work, one, version in zip(part, made, entered, strict=True):
             if version is None:
                 continue
             self.count += 1
             room, watch = work.room, work.watch
             is_newest = room.durable == work.capture.mark
             watch.unprojected = None if is_newest else now
+            watch.version = version
+            if one is not None and one.links is not None:
+                watch.links = one.links
             if work.capture.is_snapshot and work.capture.state is not None:
                 watch.snapshot_bytes = len(work.capture.state)
                 room.tail_rows = room.tail_bytes = 0
@@ -238,6 +251,7 @@ def _prepared(part: list[_Work], grounds: list[Ground | None]) -> list[Projectio
                 work.seq,
                 ground,
                 text,
+                known=work.watch.links if work.watch.version == ground.version else None,
                 snapshot=capture.state if capture.is_snapshot else None,
                 is_version=work.is_version,
             )

@@ -116,6 +116,8 @@ class Room:
         self.authors: set[str] = set()
         """Who has written since the last version."""
         self.author_changed = False
+        self.is_marked = False
+        """Whether the document is known to be unsettled, and no version of it is being made."""
         self.is_dropped = False
         """Whether it is only kept until all of it is stored: its replica cannot be trusted any more."""
         self.on_settled: Callable[[], object] = _nothing
@@ -164,6 +166,7 @@ class Room:
 
     def follow(self, data: bytes) -> None:
         """Take in a row of the log that somebody else has written, and pass it on. Broken when the room must go."""
+        self.is_marked = False  # an edit through the door settles the document
         self.tail_rows += 1
         self.tail_bytes += len(data)
         with self._guard.over(data):

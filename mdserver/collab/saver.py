@@ -182,7 +182,11 @@ class Saver:
 
     async def _store(self, rooms: list[Room]) -> Exception | None:
         """Store what these rooms have taken in, or nothing of it and say why not."""
-        batches = [Batch(room.document_id, room.seq, room.take_pending(MOST_AT_ONCE)) for room in rooms if room.pending]
+        batches = [
+            Batch(room.document_id, room.seq, room.take_pending(MOST_AT_ONCE), room.is_marked)
+            for room in rooms
+            if room.pending
+        ]
         if not batches:
             return None
 
@@ -191,10 +195,13 @@ class Saver:
 
         for room in rooms:
             self._projector.before_storing(room)
+            room.is_marked = True
         self._storing.update(rooms)
         try:
             appended = await self._database.write(change, *[f"document:{one.document_id}" for one in batches])
         except Exception as error:  # whatever it is, what waits must not be lost: it is tried again
+            for room in rooms:
+                room.is_marked = False
             return error
         finally:
             self._storing.difference_update(rooms)

@@ -21,10 +21,12 @@ def record(
     *,
     version: int = 0,
     deleted: bool = False,
+    is_passing: bool = False,
 ) -> None:
     """Move this thing to the newest position of its workspace's log, in the transaction that changed it.
 
-    Positions are given behind the workspace's gate, so they become visible in order on PostgreSQL too.
+    Positions are given behind the workspace's gate, so they become visible in order on PostgreSQL too. What is
+    `is_passing` is changed again in a moment: those who work through all that has changed need not hurry for it.
     """
     tx.gate(f"changes:{workspace_id}")
     tx.run(
@@ -41,7 +43,8 @@ def record(
         me.device,
         clock.now(),
     )
-    tx.announce("workspace", workspace_id)
+    if not is_passing:
+        tx.announce("workspace", workspace_id)
 
 
 def is_known(db: Reader, workspace_id: str, entity: Entity, entity_id: str) -> bool:

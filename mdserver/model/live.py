@@ -31,11 +31,15 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a room has taken in and not yet stored, in order; `known` is the number of the newest row that it knows."""
+    """What a room has taken in and not yet stored, in order; `known` is the number of the newest row that it knows.
+
+    `is_marked`: the document is known to be unsettled, and nobody is about to settle it.
+    """
 
     document_id: str
     known: int
     rows: list[Row]
+    is_marked: bool = False
 
 
 class Appended(NamedTuple):
@@ -81,17 +85,18 @@ def append(tx: Tx, batch: Batch) -> Appended | None:
     Rows of others may stand between: an update only needs what it builds on to come before it.
     """
     tx.gate(f"document:{batch.document_id}")
-    if not tx.rows("SELECT 1 FROM documents WHERE id = $1", batch.document_id):
-        return None
     head = log.head(tx, batch.document_id)
+    if not head:  # it has gone with the document: what has a room has a row
+        return None
     others = log.after(tx, batch.document_id, batch.known) if head > batch.known else []
     for seq, row in enumerate(batch.rows, head + 1):
         log.append(tx, row.actor, batch.document_id, seq, row.data, at=row.at)
-    tx.run(
-        "INSERT INTO unsettled_documents (document_id, since) VALUES ($1, $2) ON CONFLICT (document_id) DO NOTHING",
-        batch.document_id,
-        batch.rows[0].at,
-    )
+    if not batch.is_marked or others:  # whoever wrote these has settled it
+        tx.run(
+            "INSERT INTO unsettled_documents (document_id, since) VALUES ($1, $2) ON CONFLICT (document_id) DO NOTHING",
+            batch.document_id,
+            batch.rows[0].at,
+        )
     failpoints.hit("live-appended")
     return Appended(head + len(batch.rows), others)
 
@@ -108,16 +113,27 @@ def ground(db: Reader, document_id: str) -> Ground | None:
 
 
 def prepared(
-    document_id: str, seq: int, ground: Ground, content: str, *, snapshot: bytes | None = None, is_version: bool = False
+    document_id: str,
+    seq: int,
+    ground: Ground,
+    content: str,
+    *,
+    known: list[links.Link] | None = None,
+    snapshot: bytes | None = None,
+    is_version: bool = False,
 ) -> Projection:
-    """Everything about a projection that takes time: hashing, compressing, finding links."""
+    """Everything about a projection that takes time: hashing, compressing, finding links.
+
+    `known` are the links that were entered last, if the caller has them.
+    """
+    found = links.links(content)
     return Projection(
         document_id=document_id,
         seq=seq,
         ground=ground,
         text=texts.named(content),
         before=None if ground.text is None else texts.packed(ground.text),
-        links=links.links(content),
+        links=None if found == known else found,
         snapshot=snapshot,
         is_version=is_version,
     )
@@ -142,6 +158,8 @@ def project(tx: Tx, one: Projection) -> int | None:
         log.keep_snapshot(tx, id, one.seq, one.snapshot)
     if content_hash == one.text.hash:
         documents.catch_up(tx, id, seq=one.seq)
+        if one.is_version:  # it was recorded as a passing state, which nobody was told of
+            tx.announce("workspace", workspace_id)
     else:
         actor = log.last_author(tx, id, upto=one.seq) or SETTLED_BY
         version = documents.project(
@@ -150,7 +168,7 @@ def project(tx: Tx, one: Projection) -> int | None:
         failpoints.hit("live-projected")
         if one.links is not None:
             backlinks.index(tx, workspace_id, id, one.links, new=False)
-        changes.record(tx, actor, workspace_id, "document", id, version=version)
+        changes.record(tx, actor, workspace_id, "document", id, version=version, is_passing=not one.is_version)
     if one.is_version:
         _enter_version(tx, id, version, one.seq, title, one.text, at=now)
     elif content_hash != one.text.hash:

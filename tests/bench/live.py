@@ -200,8 +200,8 @@ def measure(repetitions: int, only: list[str] | None, say: Callable[[str], None]
     versions = ", ".join(one.version for one in servers)
     return "\n".join(lines) + (
         f"\n\n{versions}, aiohttp {importlib.metadata.version('aiohttp')}; {repetitions} interleaved repetitions,"
-        " medians of the ratios of each (range in brackets); server on one core, generator on the other. mdserver commits each"
-        " edit with synchronous=FULL before it acknowledges it."
+        " medians of the ratios of each (range in brackets); server on one core, generator on the other. mdserver"
+        " commits each edit with synchronous=FULL before it acknowledges it."
     )
 
 
