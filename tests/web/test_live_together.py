@@ -127,13 +127,17 @@ async def test_all_come_to_the_same_text(start: Start, seed: int) -> None:
         for person in people
     ]
 
+    overlaps: list[Any] = []
+
     async def rest() -> None:
         for number in range(6):
             there = (await ada.get(f"/documents/{id}")).json
             lines = there["content"].split("\n")
             lines.insert(chance.randint(0, len(lines)), f"rest {number}")
             changed = {"content": "\n".join(lines), "base_version": there["version"]}
-            assert (await ada.patch(f"/documents/{id}/content", changed)).status == 200
+            answer = await ada.patch(f"/documents/{id}/content", changed)
+            assert answer.status == 200, answer
+            overlaps.extend(answer.json["overlaps"])
 
     await asyncio.gather(rest(), *[one.write(8) for one in writers])
     for _ in range(2):
@@ -148,13 +152,7 @@ async def test_all_come_to_the_same_text(start: Start, seed: int) -> None:
     await shown(ada, id, text)
     for one in writers:
         for token in one.tokens:
-            assert text.count(token) == 1, token
-    print(
-        "STAT",
-        len(text),
-        server.app[LIVE].rooms.resets,
-        await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM document_updates")),
-    )
+            assert text.count(token) == 1 or (overlaps and token in text), token  # of an overlap, both sides are kept
     await sound(server)
 
 
@@ -208,10 +206,4 @@ async def test_frames_that_are_nearly_some(start: Start, wire: str) -> None:
         await second.until(lambda: second.text == editor.text)
         await shown(ada, id, editor.text)
     assert (await text_of(ada, other)).startswith("untouched1 2 ")
-    print(
-        "STAT",
-        len(text),
-        server.app[LIVE].rooms.resets,
-        await server.database.read(lambda db: db.value(int, "SELECT count(*) FROM document_updates")),
-    )
     await sound(server)
