@@ -25,7 +25,7 @@ from .conftest import Person, Start
 from .editors import Editor, opened, y_websocket
 from .test_live import comes, document, shown, text_of
 from .test_live_access import editing, wire
-from .test_live_storage import logged, sound
+from .test_live_storage import logged, rows, sound
 
 __all__ = ["wire"]
 
@@ -140,6 +140,8 @@ async def test_all_come_to_the_same_text(start: Start, seed: int) -> None:
             overlaps.extend(answer.json["overlaps"])
 
     await asyncio.gather(rest(), *[one.write(8) for one in writers])
+    head = await rows(server, id)
+    await comes(lambda: server.app[LIVE].rooms.found(id).seq >= head)  # type: ignore[union-attr]
     for _ in range(2):
         for one in writers:
             async with one.connected() as editor:
