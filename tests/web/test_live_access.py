@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +20,7 @@ from tests.conftest import Clock
 
 from .conftest import PUBLIC, Client, Person, Server, Start
 from .editors import Editor, opened, provider, y_websocket
-from .test_live import document
+from .test_live import comes, document
 from .test_live_storage import logged, rows, sound
 
 pytestmark = pytest.mark.usefixtures("hurried")
@@ -292,6 +293,19 @@ async def test_so_many_sockets_and_documents(start: Start) -> None:
             answer = await ada.get(f"//collab/{ids[0]}", headers=HANDSHAKE)
             assert answer.problem == "too-many-requests"
         assert (await server.anonymous.get("//collab", headers=HANDSHAKE)).status == 101
+
+
+async def test_sockets_that_come_at_once_are_counted(start: Start) -> None:
+    server = await start(limits=Limits(user_sockets=3))
+    ada = await server.person("Ada")
+    id = await document(ada)
+    answers = await asyncio.gather(
+        *[server.http.get(f"/collab/{id}", headers={**HANDSHAKE, **ada.headers}) for _ in range(20)]
+    )
+    assert sorted(one.status for one in answers) == [101] * 3 + [429] * 17
+    for one in answers:
+        one.close()
+    await comes(lambda: not server.app[LIVE]._sockets)
 
 
 HANDSHAKE = {

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from mdserver.collab import protocol
+from mdserver.collab.room import Room
 from mdserver.model import sessions, tokens, users, workspaces
 from mdserver.web.live import LIVE
 
 from .conftest import Person, Server
-from .editors import opened
+from .editors import opened, provider, y_websocket
 from .test_live import document, shown
 from .test_live_access import editing, wire
 from .test_live_storage import logged, sound
@@ -155,3 +156,56 @@ async def test_a_document_comes_back_from_the_trash(server: Server, wire: str) -
         assert editor.text == "kept"
         await editor.write("!")
         await shown(ada, id, "kept!")
+
+
+async def test_rights_that_change_while_a_document_is_loaded(
+    server: Server, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await server.person("Ada")
+    bob = await server.member(ada, "Bob", "editor")
+    first, second = await document(ada, ""), await document(ada, "")
+    rooms = server.app[LIVE].rooms
+    enter = rooms.enter
+    changes: dict[str, Callable[[], Awaitable[None]]] = {
+        first: lambda: server.join(ada, bob, "viewer"),
+        second: lambda: _remove(server, ada, bob, second),
+    }
+
+    async def slow(document_id: str) -> Room:
+        await enter(document_id)
+        if document_id in changes:
+            await changes.pop(document_id)()
+        return await enter(document_id)
+
+    monkeypatch.setattr(rooms, "enter", slow)
+    async with editing(wire, bob, first) as editor:
+        await editor.write("x")
+        editor.synced = False
+        await editor.send(protocol.step1(b"\0"))
+        await editor.until(lambda: editor.synced)
+        assert await logged(server, first) == ""
+    if wire == "provider":
+        async with provider(bob, second) as (refused,):
+            await refused.until(lambda: refused.denied == ["not-found"])
+    else:
+        async with y_websocket(bob, second) as refused:
+            await refused.until(lambda: refused.code == 4403)
+
+
+async def test_a_session_that_ends_while_a_document_is_loaded(
+    server: Server, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await server.person("Ada")
+    bob = await server.member(ada, "Bob", "editor")
+    id = await document(ada, "")
+    rooms = server.app[LIVE].rooms
+    enter = rooms.enter
+
+    async def slow(document_id: str) -> Room:
+        await _end(server, ada, bob, id)
+        return await enter(document_id)
+
+    monkeypatch.setattr(rooms, "enter", slow)
+    async with provider(bob, id) if wire == "provider" else y_websocket(bob, id) as given:
+        (editor,) = given if isinstance(given, list) else [given]
+        await editor.until(lambda: editor.denied == ["signed-out"] or editor.code == 4401)

@@ -12,6 +12,7 @@ from mdserver.collab import protocol, room, saver
 from mdserver.collab.replica import Broken
 from mdserver.collab.room import Room
 from mdserver.crdt import text as crdt
+from mdserver.errors import NotFound
 from mdserver.model import log
 from mdserver.store.db import Database
 from mdserver.web.live import LIVE
@@ -19,7 +20,7 @@ from tests.model import invariants
 
 from .conftest import Person, Server, Start
 from .editors import opened, y_websocket
-from .test_live import document, shown, text_of
+from .test_live import comes, document, shown, text_of
 from .troubles import unwritable
 
 pytestmark = pytest.mark.usefixtures("hurried")
@@ -237,6 +238,7 @@ async def test_a_stopped_server_stores_what_waits(start: Start, database: Databa
             assert one.code == 1012
         text = editor.text
     assert await logged(server, id) == text
+    assert await rows(server, id) == 51  # each once, also what was being stored when the server stopped
     again = await start()
     assert await text_of(there(again, ada), id) == text
     await sound(again)
@@ -288,6 +290,22 @@ async def test_a_room_that_breaks_is_loaded_anew_and_loses_nothing(server: Serve
             assert again.text == "kept"
         await shown(ada, id, "kept")
     await sound(server)
+
+
+async def test_a_broken_room_whose_document_is_purged_keeps_nobody_waiting(server: Server) -> None:
+    ada = await server.person("Ada")
+    id = await document(ada, "")
+    live = server.app[LIVE].rooms
+    async with opened(ada, id) as editor, unwritable(server.database, id):
+        await editor.write("kept")
+        await editor.until(lambda: NOT_SAVING in editor.told)
+        live.reset(room_of(server, id))
+        coming = asyncio.create_task(live.enter(id))
+        assert (await ada.put(f"/documents/{id}/trash", headers={"If-Match": "*"})).status == 200
+        assert (await ada.delete(f"/documents/{id}", headers={"If-Match": "*"})).status == 204
+        with pytest.raises(NotFound):
+            await asyncio.wait_for(coming, 10)
+    await comes(lambda: len(live) == 0 and live.state() == "ok")
 
 
 async def test_a_room_that_breaks_while_it_follows_is_loaded_anew(
