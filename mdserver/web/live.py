@@ -90,10 +90,10 @@ class Live:
             await connection.run(hear, document_id)
         finally:
             self._open.discard(connection)
-            for known in list(self._of.values()):
-                known.discard(connection)
-            for user_id in [one for one, known in self._of.items() if not known]:
-                del self._of[user_id]
+            for user_id in connection.known_as:
+                self._of[user_id].discard(connection)
+                if not self._of[user_id]:
+                    del self._of[user_id]
 
     @contextlib.contextmanager
     def counted(self, opener: str) -> Iterator[None]:
@@ -111,6 +111,7 @@ class Live:
     def know(self, connection: Connection) -> None:
         """Remember whose a socket is by now."""
         for user_id in connection.people:
+            connection.known_as.add(user_id)
             self._of.setdefault(user_id, set()).add(connection)
 
     async def still(self, principal: Principal) -> Principal | None:
@@ -162,9 +163,9 @@ class Live:
         )
 
     def _document(self, document_id: str) -> None:
-        self._judge(
-            one for one in self._open if any(held.seat.room.document_id == document_id for held in one.held.values())
-        )
+        room = self.rooms.found(document_id)
+        outboxes = set() if room is None else {seat.outbox for seat in room.seats}
+        self._judge([one for one in self._open if one.outbox in outboxes] if outboxes else ())
 
     def _judge(self, connections: Iterable[Connection]) -> None:
         self.news += 1

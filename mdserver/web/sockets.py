@@ -74,12 +74,14 @@ class Connection:
         self.principal = principal
         self.opened = time.monotonic()
         self.held: dict[bytes, _Held] = {}
+        self.known_as: set[str] = set()
+        """The accounts by which `Live` finds it."""
         self.asked: dict[bytes, float] = {}
         """Addresses whose client was asked who it is, and since when."""
         self._live, self._ws, self._transport = live, ws, transport
         self._limits = live.limits
         self._schema = request.query.get("schema")
-        self._outbox = Outbox(live.rooms.turn, transport)
+        self.outbox = Outbox(live.rooms.turn, transport)
         self._pace = Pace(self._limits.second, self._limits.burst)
         self._closing: asyncio.Task[object] | None = None
         self._busy = b"\xff"
@@ -150,7 +152,7 @@ class Connection:
                 return await self._pass_on(held.seat, Change(update))
         found = protocol.read_frame(data)
         if isinstance(found, Ping):
-            self._outbox.put(frame(protocol.PONG_FRAME))
+            self.outbox.put(frame(protocol.PONG_FRAME))
             return 1
         if isinstance(found, Pong):
             return 1
@@ -208,7 +210,7 @@ class Connection:
 
     def _deny(self, address: bytes, reason: str) -> None:
         self.drop(address)
-        self._outbox.answer(address + protocol.refuse(reason, named=True))
+        self.outbox.answer(address + protocol.refuse(reason, named=True))
 
     # What a y-websocket client sends.
 
@@ -257,7 +259,7 @@ class Connection:
                 room,
                 actor=principal,
                 person=principal.person,
-                outbox=self._outbox,
+                outbox=self.outbox,
                 read_only=read_only,
                 address=address,
                 ledger=ledger,
@@ -377,9 +379,9 @@ class Connection:
     async def _drained(self) -> None:
         """Wait until a long answer has been read: who does not read is not heard, and gets no more of them."""
         started = time.monotonic()
-        while not self._outbox.is_drained() and not self._transport.is_closing():
+        while not self.outbox.is_drained() and not self._transport.is_closing():
             if time.monotonic() - started > GRACE:
-                self._outbox.cut()
+                self.outbox.cut()
                 return
             await asyncio.sleep(0.02)
 

@@ -6,19 +6,26 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import DummyCookieJar
+from aiohttp.test_utils import TestClient, TestServer
 from pycrdt import Text
 
+from mdserver.app import create_app
 from mdserver.collab import protocol, room, saver
 from mdserver.collab.replica import Broken
 from mdserver.collab.room import Room
+from mdserver.config import Config, Jobs, Log, Rates
 from mdserver.crdt import text as crdt
 from mdserver.errors import NotFound
 from mdserver.model import log
 from mdserver.store.db import Database
+from mdserver.store.migrate import migrate_postgres
+from mdserver.store.postgres import Postgres
 from mdserver.web.live import LIVE
+from tests import engines
 from tests.model import invariants
 
-from .conftest import Person, Server, Start
+from .conftest import CHEAP, Person, Server, Start
 from .editors import opened, y_websocket
 from .test_live import comes, document, shown, text_of
 from .troubles import unwritable
@@ -369,3 +376,33 @@ async def test_purging_what_cannot_be_stored_sets_the_others_free(
         assert (await server.anonymous.get("//readyz")).json["checks"]["live"] == "ok"
         await shown(ada, good, "y")
     await sound(server)
+
+
+async def test_a_postgres_that_goes_away_and_comes_back() -> None:
+    own = await asyncio.to_thread(engines.Server)
+    database = await Postgres.open(own.dsn())
+    try:
+        await migrate_postgres(database)
+        config = Config(rates=Rates(enabled=False), log=Log(requests="none"), jobs=Jobs(enabled=False))
+        app = create_app(config, database, password_profile=CHEAP)
+        http = TestClient(TestServer(app), cookie_jar=DummyCookieJar())
+        async with http:
+            server = Server(app, database, http)
+            ada = await server.person("Ada")
+            id = await document(ada, "")
+            async with opened(ada, id) as editor, opened(ada, id) as other:
+                await editor.write("before ")
+                await editor.until(lambda: editor.saved == 2)
+                await asyncio.to_thread(own.stop)
+                await editor.write("during ")
+                await other.until(lambda: other.text == "before during ")
+                await editor.until(lambda: NOT_SAVING in editor.told)
+                assert editor.saved == 2
+                await asyncio.to_thread(own.start)
+                await editor.until(lambda: SAVING in editor.told and editor.saved == 3)
+                assert await logged(server, id) == "before during "
+                await shown(ada, id, "before during ")
+            await sound(server)
+    finally:
+        await database.close()
+        await asyncio.to_thread(own.close)
