@@ -132,7 +132,7 @@ class Rooms:
                 await asyncio.sleep(LOOKED_AFTER)
                 try:
                     await self.follow()
-                    await self.projector.look(self.rooms())
+                    await self.projector.look(one for one in self.rooms() if self.saver.may_store(one))
                     self._close_idle()
                 except Exception:  # whatever it is: the other documents must go on being looked after
                     LOG.exception("the open documents could not be looked after")

@@ -29,7 +29,7 @@ LOG = logging.getLogger("mdserver.collab")
 ROOMS_AT_ONCE = 32
 """Rooms whose rows are stored in one unit of work."""
 
-TOGETHER = 0.02
+TOGETHER = 0.03
 """Seconds from the beginning of one round of storing to that of the next: a commit costs as much as ten edits."""
 
 MOST_AT_ONCE = 4 << 20
@@ -108,7 +108,7 @@ class Saver:
             self.wake.clear()
             try:
                 await self._house.follow()
-                while not self._ended.is_set() and any(self._may_store(room) for room in self._dirty):
+                while not self._ended.is_set() and any(self.may_store(room) for room in self._dirty):
                     started = time.monotonic()
                     for _ in range(0, len(self._dirty), ROOMS_AT_ONCE):
                         await self._store_dirty()
@@ -150,8 +150,8 @@ class Saver:
             self._rested(room)
         self._worked(room)
 
-    def _may_store(self, room: Room) -> bool:
-        """Not while an edit through the other door needs the log to stand still for a moment."""
+    def may_store(self, room: Room) -> bool:
+        """Whether something may be written of a room: not while an edit through the door needs its log to rest."""
         return self._ended.is_set() or room.document_id not in self._door.hurried
 
     async def _store_dirty(self) -> bool:
@@ -159,7 +159,7 @@ class Saver:
 
         Rooms that could not be stored before are tried again without the others, which must not wait for them.
         """
-        rooms = [room for room in self._dirty if self._may_store(room)]
+        rooms = [room for room in self._dirty if self.may_store(room)]
         again = bool(rooms) and rooms[0] in self._failing
         rooms = [room for room in rooms if (room in self._failing) is again][:ROOMS_AT_ONCE]
         for room in rooms:

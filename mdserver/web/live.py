@@ -25,7 +25,7 @@ from mdserver.model import documents, sessions, tokens
 from mdserver.model.access import VIEWER, Person, Principal
 from mdserver.store.db import Database, Reader
 
-from . import edge
+from . import edge, quick
 from .api import BASE_PATH, LIMITS, ME, RATES, SIGNED_IN, Routes, me
 from .closing import RESTARTING, SIGNED_OUT
 from .limits import address
@@ -294,6 +294,7 @@ async def _served(request: web.Request, principal: Principal | None, document_id
         await ws.prepare(request)
         edge.upgraded(request)
         connection = Connection(live, request, ws, principal)
+        quick.install(request, ws, connection.hear_at_once, most=_most(request))
         await live.serve(connection, connection.frames if document_id is None else connection.messages, document_id)
     return ws
 
@@ -309,13 +310,18 @@ async def _refused(request: web.Request, code: int, reason: str) -> web.StreamRe
     return ws
 
 
+def _most(request: web.Request) -> int:
+    """Bytes of one message, whatever it is."""
+    return max(request.app[LIMITS].document, request.app[LIVE].limits.frame) + 1024
+
+
 def _socket(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(
         protocols=(PROTOCOL,),
         heartbeat=HEARTBEAT,
         timeout=CLOSING,
         compress=False,
-        max_msg_size=max(request.app[LIMITS].document, request.app[LIVE].limits.frame) + 1024,
+        max_msg_size=_most(request),
     )
     if not ws.can_prepare(request).ok:
         raise Malformed("This address speaks WebSocket (RFC 6455).")

@@ -25,6 +25,17 @@ class Pace:
         """As how many messages the event loop's time counts."""
         return int(seconds * self._second * SHARE)
 
+    def owe(self, seconds: float) -> None:
+        """Count the event loop's time that a message took."""
+        self._credit -= self.worth(seconds)
+
+    def pay(self, weight: int) -> bool:
+        """Count a message that was heard already, if there is credit for it."""
+        if self._credit < weight:
+            return False
+        self._credit -= weight
+        return True
+
     async def spend(self, weight: int) -> bool:
         """Wait until a message more may be heard; False when the client has been too fast for too long."""
         self._credit -= weight

@@ -86,6 +86,8 @@ class Connection:
         self._closing: asyncio.Task[object] | None = None
         self._busy = b"\xff"
         """The address that something came for last."""
+        self._is_free = False
+        """Whether nothing is being heard: a keystroke may be at once."""
 
     @property
     def people(self) -> set[str]:
@@ -98,7 +100,10 @@ class Connection:
         try:
             if document_id is not None:
                 await self._enter(document_id)
+                self._busy = b""
+            self._is_free = True
             async for message in self._ws:
+                self._is_free = False
                 if self._closing is not None:
                     continue  # until it answers: a connection that is shut over what was not read loses the reason
                 if message.type is WSMsgType.TEXT:
@@ -109,6 +114,7 @@ class Connection:
                 if not await self._pace.spend(weight + len(message.data) // LONG):
                     raise Closing(TOO_MANY, "too many messages")
                 await self._drained()
+                self._is_free = True
         except Closing as closing:
             self.close(closing.code, closing.reason)
         except Unsound as error:
@@ -139,6 +145,25 @@ class Connection:
         self.asked.pop(address, None)
         if held is not None:
             held.seat.room.leave(held.seat)
+
+    def hear_at_once(self, data: bytes) -> bool:
+        """Hear a keystroke in the document that something came for last; False for all else (see quick.py)."""
+        address = self._busy
+        if not self._is_free or len(data) > self._limits.frame or not data.startswith(address):
+            return False
+        update, held = protocol.change_of(data, len(address)), self.held.get(address)
+        if update is None or held is None or not self.outbox.is_drained() or not self._pace.pay(1):
+            return False
+        room, started = held.seat.room, time.perf_counter()
+        try:
+            room.hear(held.seat, Change(update))
+        except Broken:
+            self._live.rooms.reset(room)
+        except Unsound:
+            return False  # it is heard once more, and refused
+        self._pace.owe(time.perf_counter() - started)
+        self._live.rooms.heard(room)
+        return True
 
     # What a Hocuspocus provider sends.
 
