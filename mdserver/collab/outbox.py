@@ -16,6 +16,7 @@ MOST_WAITING = 1 << 20
 """Bytes that may wait for a client that reads slowly, beyond the answers that it asked for."""
 
 _DRAINED = 64 << 10
+_MANY = 8
 
 
 def frame(payload: bytes) -> bytes:
@@ -39,8 +40,15 @@ class Turn:
     def add(self, outbox: Outbox) -> None:
         """Have this outbox written out."""
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self.end)
+            asyncio.get_running_loop().call_soon(self._over)
         self._waiting.append(outbox)
+
+    def _over(self) -> None:
+        """Write at once to a few. What many get waits one turn more: where a cursor is comes right behind an edit."""
+        if len(self._waiting) < _MANY:
+            self.end()
+        else:
+            asyncio.get_running_loop().call_soon(self.end)
 
     def end(self) -> None:
         """Write everything out now."""

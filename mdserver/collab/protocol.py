@@ -141,6 +141,19 @@ def change_of(data: bytes, at: int) -> bytes | None:
     return data[start:] if start + length == size else None
 
 
+def awareness_of(data: bytes, at: int) -> Awareness | None:
+    """The awareness in a short frame that from `at` on holds nothing else; None for all else. Unsound as ever."""
+    if not at + 2 < len(data) < at + 4096 or data[at] != AWARENESS:
+        return None
+    reader = Reader(data)
+    reader.at = at + 1
+    try:
+        told = reader.take()
+    except IndexError:
+        return None
+    return Awareness(read_awareness(told)) if reader.finished else None
+
+
 def read_messages(data: bytes) -> list[Message]:
     """The messages in a frame of y-websocket. Unsound when one is none that a client may send."""
     reader = Reader(data)

@@ -147,16 +147,23 @@ class Connection:
             held.seat.room.leave(held.seat)
 
     def hear_at_once(self, data: bytes) -> bool:
-        """Hear a keystroke in the document that something came for last; False for all else (see quick.py)."""
+        """Hear a keystroke, or where a cursor is, in the document that something came for last.
+
+        False for all else (see quick.py).
+        """
         address = self._busy
         if not self._is_free or len(data) > self._limits.frame or not data.startswith(address):
             return False
-        update, held = protocol.change_of(data, len(address)), self.held.get(address)
-        if update is None or held is None or not self.outbox.is_drained() or not self._pace.pay(1):
+        held = self.held.get(address)
+        if held is None or not self.outbox.is_drained():
             return False
         room, started = held.seat.room, time.perf_counter()
         try:
-            room.hear(held.seat, Change(update))
+            update = protocol.change_of(data, len(address))
+            message = protocol.awareness_of(data, len(address)) if update is None else Change(update)
+            if message is None or not self._pace.pay(1):
+                return False
+            room.hear(held.seat, message)
         except Broken:
             self._live.rooms.reset(room)
         except Unsound:

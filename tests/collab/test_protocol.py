@@ -193,3 +193,15 @@ def test_the_short_way_reads_what_the_long_one_reads() -> None:
         b"\1\2\1x",
     ):
         assert protocol.change_of(address + other, len(address)) is None
+
+
+def test_awareness_the_short_way() -> None:
+    address = text("a document")
+    told = [Presence(7, 3, b'{"cursor":1}')]
+    data = address + protocol.awareness(told)
+    assert protocol.awareness_of(data, len(address)) == Awareness(told)
+    for other in (data + b"x", address, address + protocol.change(b"xx"), address + b"\1\x80"):
+        assert protocol.awareness_of(other, len(address)) is None
+    for unsound in (data[:-1], address + protocol.awareness([Presence(7, 3, b"[]")])):
+        with pytest.raises(Unsound):
+            protocol.awareness_of(unsound, len(address))
