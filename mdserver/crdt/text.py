@@ -6,7 +6,6 @@ Python counts code points, Yjs and the API count UTF-16 code units, pycrdt count
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mdserver import diff, ids
@@ -21,7 +20,6 @@ if TYPE_CHECKING:  # loaded with the first document that is edited, not with the
 
 NAME = "content"
 
-_BATCH = 500  # updates applied in one transaction; one by one costs more, and so does merging them first
 _MOST = 5_000  # edits made in one update: each walks the document to its place, so many are united into fewer
 _STRING = 4  # Yjs's ContentString
 _NOTHING = b"\x00\x00"
@@ -65,11 +63,8 @@ def load(snapshot: bytes | None, updates: Iterable[bytes]) -> Scratch:
     doc: Scratch = Doc(client_id=new_client())
     if snapshot is not None:
         doc.apply_update(snapshot)
-    remaining = iter(updates)
-    while batch := list(islice(remaining, _BATCH)):
-        with doc.transaction():
-            for update in batch:
-                doc.apply_update(update)
+    for update in updates:  # one by one, as they came: what refers to something deleted is only taken after its commit
+        doc.apply_update(update)
     return doc
 
 

@@ -210,3 +210,15 @@ def test_what_is_said_otherwise_of_what_is_known_is_passed_over(is_answer: bool)
     again = Replica.load(None, [update((1, 0, [text("ab")])), taken.data], most=MOST)
     assert again.take(between).effect is Effect.NEW
     assert again.text() == replica.text() == "axbc"
+
+
+def test_what_was_taken_in_can_be_loaded_again() -> None:
+    rows = [
+        update((1, 0, [text("ab")])),
+        b"\x00" + b"\x01\x01\x01\x00\x02",  # both are deleted
+        update((2, 0, [paragraph(b"\x00\x01\x00")])),  # within what is not there any more
+    ]
+    replica = Replica.load(None, rows[:1], most=MOST)
+    for row in rows[1:]:
+        assert replica.take(row).effect is Effect.NEW
+    assert Replica.load(None, rows, most=MOST).state_vector() == replica.state_vector()

@@ -174,9 +174,10 @@ def damaged(chance: random.Random, editor: Editor, updates: list[bytes]) -> byte
     return mutant(protocol.change(chance.choice(updates)), chance)
 
 
-async def test_frames_that_are_nearly_some(start: Start, wire: str) -> None:
+@pytest.mark.parametrize("seed", range(max(1, SEEDS // 3)))
+async def test_frames_that_are_nearly_some(start: Start, wire: str, seed: int) -> None:
     server = await start(limits=FAST)
-    chance = random.Random(1)
+    chance = random.Random(seed)
     ada = await server.person("Ada")
     bob = await server.member(ada, "Bob", "editor")
     id, other = await document(ada, "Fuzzed.\n"), await document(ada, "untouched")
