@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pycrdt import Text
+from pycrdt import Text, get_update
 
 from mdserver import failpoints
 from mdserver.crdt import forms, guard
@@ -102,18 +102,22 @@ class Replica:
             self._measure()
             if self._size + grows > self._limit:
                 raise Unsound("the document would become too large")
-        # What is said anew of clocks that are known is passed over: it may be something else, and must not be logged.
-        as_it_came = not is_answer and brought == sum([run.length for run in found.runs])
-        if brought and as_it_came:  # nobody has to watch
+        new = found
+        if brought != sum([run.length for run in found.runs]):
+            # What is said anew of clocks that are known may be something else: it is cut off, as it is for the log.
+            state, whole = self.state_vector(), data
+            data = _sure(lambda: get_update(whole, state))
+            new = guard.read_update(data)
+        if brought and not is_answer:  # it is new, and passed on as it is: nobody has to watch
             self._apply(data)
             made = data
         else:
             made = self._watched(data)
         self._size += grows
-        _learn(found, self.known, self._pairs)
+        _learn(new, self.known, self._pairs)
         if not made:
             return Taken(Effect.KNOWN, found)
-        return Taken(Effect.NEW, found, data if as_it_came else made)
+        return Taken(Effect.NEW, found, made if is_answer else data)
 
     def holds(self, found: Update) -> bool:
         """Whether an update would bring nothing: neither text nor a deletion."""

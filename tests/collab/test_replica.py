@@ -14,6 +14,7 @@ from mdserver.collab.replica import Broken, Effect, Replica
 from mdserver.crdt import text as crdt
 from mdserver.crdt.guard import read_state
 from mdserver.crdt.lib0 import Unsound, number
+from tests.crdt.mutants import mutant, parents
 from tests.crdt.test_guard import paragraph, text, update
 
 MOST = 10_000
@@ -222,3 +223,27 @@ def test_what_was_taken_in_can_be_loaded_again() -> None:
     for row in rows[1:]:
         assert replica.take(row).effect is Effect.NEW
     assert Replica.load(None, rows, most=MOST).state_vector() == replica.state_vector()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nearly_sound_updates_leave_what_the_log_says(seed: int) -> None:
+    """Also those of two documents under the same client ids."""
+    chance = random.Random(seed)
+    rows = [crdt.first_update("hello")]
+    replica = Replica.load(None, rows, most=1 << 20)
+    for _ in range(4):
+        state, updates = parents(chance)
+        made = [mutant(chance.choice([state, *updates]), chance) for _ in range(15)]
+        for data in (state, *made):
+            try:
+                taken = replica.take(data, is_answer=data is state or chance.random() < 0.3)
+            except Unsound:
+                continue
+            except Broken:
+                replica = Replica.load(None, rows, most=1 << 20)
+                continue
+            if taken.effect is Effect.NEW:
+                rows.append(taken.data)
+        again = Replica.load(None, rows, most=1 << 20)
+        assert (again.text(), again.known) == (replica.text(), replica.known)
+        assert Replica.load(replica.snapshot(), [], most=1 << 20).text() == replica.text()
