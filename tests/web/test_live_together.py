@@ -200,7 +200,7 @@ async def test_frames_that_are_nearly_some(start: Start, wire: str, seed: int) -
             await healthy.until(lambda: healthy.saved == count + 1)  # noqa: B023 (awaited here)
             assert healthy.code is None
     rooms = server.app[LIVE].rooms
-    await comes(lambda: rooms.found(id) is None or rooms.found(id).is_settled)  # type: ignore[union-attr]
+    await comes(lambda: (room := rooms.found(id)) is not None and room.is_settled)  # else it is being loaded anew
     text = await logged(server, id)
     async with opened(ada, id) as editor, y_websocket(ada, id) as second:
         await second.sync()
