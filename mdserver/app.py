@@ -294,7 +294,10 @@ def _rates(config: Config) -> dict[str, limits.Rate]:
         "search": rates.search,
         "sockets": rates.sockets,
     }
-    return {name: limits.Rate(rate.amount, rate.seconds) for name, rate in given.items() if rate is not None}
+    made = {name: limits.Rate(rate.amount, rate.seconds) for name, rate in given.items() if rate is not None}
+    if rates.sockets is not None:  # of an address, before it is told whose they are
+        made["strangers"] = limits.Rate(live.STRANGERS * rates.sockets.amount, rates.sockets.seconds)
+    return made
 
 
 def mailer_of(config: Config) -> Mailer | None:

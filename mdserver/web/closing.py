@@ -8,6 +8,9 @@ TOO_MANY, TOO_BIG, RESTARTING, RESET = 1008, 1009, 1012, 4205
 UNSOUND, SIGNED_OUT, FORBIDDEN, SILENT = 4400, 4401, 4403, 4408
 """Close codes. A client comes back after the first four; those from 4400 to 4499 y-websocket takes as final."""
 
+GRACE = 30.0
+"""Seconds in which a socket must have said who it is, and in which a client must answer when it is asked again."""
+
 
 class Closing(Exception):
     """The socket has to be closed, for this reason."""

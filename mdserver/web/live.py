@@ -13,6 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
@@ -28,6 +29,7 @@ from mdserver.store.db import Database, Reader
 from . import edge, quick
 from .api import BASE_PATH, LIMITS, ME, RATES, SIGNED_IN, Routes, me
 from .closing import RESTARTING, SIGNED_OUT
+from .judging import judge_again, look_after
 from .limits import address
 from .policies import document as of_document
 from .signin import SIGNIN, Authenticator
@@ -44,10 +46,21 @@ LOOKED_AT = 5.0
 JUDGED_AGAIN = 300.0
 """Seconds after which everybody is judged again, whatever was heard."""
 
+STRANGERS = 10
+"""How many times as much as an account may an address, while it is not told whose sockets it has: a whole house."""
+
 RESTARTS = "the server is restarting"
 
 routes = Routes("live", prefix="")
 parts = Routes("live")
+
+
+@dataclass(slots=True)
+class Counted:
+    """For whom an open socket is counted: an account, or where none was told yet an address."""
+
+    opener: str
+    is_address: bool
 
 
 class Live:
@@ -96,17 +109,34 @@ class Live:
                     del self._of[user_id]
 
     @contextlib.contextmanager
-    def counted(self, opener: str) -> Iterator[None]:
-        """Count a socket while it is open. TooMuch when that account or address has as many as it may."""
-        if self._sockets[opener] >= self._user_sockets:
-            raise TooMuch(f"At most {self._user_sockets} sockets may be open.", retry_after=10)
+    def counted(self, opener: str, *, is_address: bool) -> Iterator[Counted]:
+        """Count a socket while it is open. TooMuch when that account has as many as it may, or an address has
+        many times as many whose accounts have not been told yet.
+        """
+        self._check(opener, self._user_sockets * (STRANGERS if is_address else 1))
+        counted = Counted(opener, is_address)
         self._sockets[opener] += 1
         try:
-            yield
+            yield counted
         finally:
-            self._sockets[opener] -= 1
-            if not self._sockets[opener]:
-                del self._sockets[opener]
+            self._uncount(counted.opener)
+
+    def recount(self, counted: Counted, user_id: str) -> None:
+        """Count a socket for the account that it turned out to be of. TooMuch as above."""
+        if counted.is_address:
+            self._check(user_id, self._user_sockets)
+            self._uncount(counted.opener)
+            self._sockets[user_id] += 1
+            counted.opener, counted.is_address = user_id, False
+
+    def _check(self, opener: str, most: int) -> None:
+        if self._sockets[opener] >= most:
+            raise TooMuch(f"At most {most} sockets may be open.", retry_after=10)
+
+    def _uncount(self, opener: str) -> None:
+        self._sockets[opener] -= 1
+        if not self._sockets[opener]:
+            del self._sockets[opener]
 
     def know(self, connection: Connection) -> None:
         """Remember whose a socket is by now."""
@@ -125,7 +155,7 @@ class Live:
             await asyncio.sleep(LOOKED_AT)
             now = time.monotonic()
             for connection in list(self._open):
-                connection.look(now)
+                look_after(connection, now)
             if now - self._judged > JUDGED_AGAIN:
                 self._judged = now
                 self._judge(self._open)
@@ -183,7 +213,7 @@ class Live:
         while self._unjudged:
             connection = self._unjudged.pop()
             try:
-                await connection.judge()
+                await judge_again(connection)
             except Exception:
                 log.exception("a socket could not be judged again, and was closed")
                 connection.close(RESTARTING, "try again")
@@ -285,15 +315,15 @@ async def _served(request: web.Request, principal: Principal | None, document_id
     live = request.app[LIVE]
     opener = address(request) if principal is None else principal.user_id
     ws = _socket(request)
-    request.app[RATES].spend(request, "sockets", opener)
+    request.app[RATES].spend(request, "sockets" if principal is not None else "strangers", opener)
     if True in request.app[edge.STOPPING]:
         raise Busy("The server is shutting down.")
-    with live.counted(opener):
+    with live.counted(opener, is_address=principal is None) as counted:
         if principal is not None:
             request[ME] = principal
         await ws.prepare(request)
         edge.upgraded(request)
-        connection = Connection(live, request, ws, principal)
+        connection = Connection(live, request, ws, principal, counted)
         quick.install(request, ws, connection.hear_at_once, most=_most(request))
         await live.serve(connection, connection.frames if document_id is None else connection.messages, document_id)
     return ws

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import msgspec
 from aiohttp import WSMsgType, web
 
-from mdserver import clock
 from mdserver.collab import protocol
 from mdserver.collab.ledger import Ledger
 from mdserver.collab.outbox import Outbox, frame
@@ -29,18 +28,14 @@ from mdserver.crdt.guard import Unsound, Update
 from mdserver.errors import Busy, Problem
 from mdserver.model.access import Principal
 
-from .closing import RESET, RESTARTING, SIGNED_OUT, SILENT, TOO_BIG, TOO_MANY, UNSOUND, Closing, code_of, refusal
+from .closing import GRACE, RESET, RESTARTING, TOO_BIG, TOO_MANY, UNSOUND, Closing, code_of, refusal
 from .judging import judged
 from .pace import Pace
 
 if TYPE_CHECKING:
-    from .live import Live
+    from .live import Counted, Live
 
 log = logging.getLogger("mdserver.collab")
-
-GRACE = 30.0
-"""Seconds in which a socket must have said who it is, and in which a client must answer when it is asked again."""
-
 
 CLOSING = 3.0
 """Seconds that a client has to answer a close."""
@@ -68,7 +63,12 @@ class Connection:
     """One open socket. `principal` is who opened it, where that was said in its request."""
 
     def __init__(
-        self, live: Live, request: web.Request, ws: web.WebSocketResponse, principal: Principal | None
+        self,
+        live: Live,
+        request: web.Request,
+        ws: web.WebSocketResponse,
+        principal: Principal | None,
+        counted: Counted,
     ) -> None:
         transport = cast("asyncio.Transport", request.transport)  # uvloop's is none by its class
         self.principal = principal
@@ -78,7 +78,8 @@ class Connection:
         """The accounts by which `Live` finds it."""
         self.asked: dict[bytes, float] = {}
         """Addresses whose client was asked who it is, and since when."""
-        self._live, self._ws, self._transport = live, ws, transport
+        self.live, self._ws, self._transport = live, ws, transport
+        self._counted = counted
         self._limits = live.limits
         self._schema = request.query.get("schema")
         self.outbox = Outbox(live.rooms.turn, transport)
@@ -136,7 +137,7 @@ class Connection:
         for address in list(self.held):
             self.drop(address)
         if self._closing is None:
-            self._live.rooms.turn.end()
+            self.live.rooms.turn.end()
             self._closing = asyncio.create_task(self._close(code, reason))
 
     def drop(self, address: bytes) -> None:
@@ -165,11 +166,11 @@ class Connection:
                 return False
             room.hear(held.seat, message)
         except Broken:
-            self._live.rooms.reset(room)
+            self.live.rooms.reset(room)
         except Unsound:
             return False  # it is heard once more, and refused
         self._pace.owe(time.perf_counter() - started)
-        self._live.rooms.heard(room)
+        self.live.rooms.heard(room)
         return True
 
     # What a Hocuspocus provider sends.
@@ -215,6 +216,7 @@ class Connection:
             self._deny(address, "too-many-documents")
             return
         try:
+            self.live.recount(self._counted, principal.user_id)
             seat = await self.take_seat(document_id, principal, address=address, ledger=Ledger(), until=until)
         except Problem as problem:
             if problem.status >= 500:
@@ -234,10 +236,10 @@ class Connection:
         """Who presents a token, and until when it is good; nothing presented means whoever opened the socket."""
         if not token:
             return self.principal, None
-        principal = self._live.tickets.use(token)
+        principal = self.live.tickets.use(token)
         if principal is not None:
             return principal, None
-        known = await self._live.authenticator.known_until(token)
+        known = await self.live.authenticator.known_until(token)
         return (None, None) if known is None else (known.principal, known.expires_at)
 
     def _deny(self, address: bytes, reason: str) -> None:
@@ -277,12 +279,12 @@ class Connection:
     ) -> Seat:
         """Open a document, or hold it on by another credential. SignedOut, NotFound, Conflict: as REST would say."""
         while True:
-            news = self._live.news
-            principal, read_only = await self._judged(principal, document_id)
+            news = self.live.news
+            principal, read_only = await self.judged(principal, document_id)
             held = self.held.get(address)
             if held is None:
-                room = await self._live.rooms.enter(document_id)
-            if news == self._live.news:  # else it may be otherwise by now: nobody is told who is still on the way
+                room = await self.live.rooms.enter(document_id)
+            if news == self.live.news:  # else it may be otherwise by now: nobody is told who is still on the way
                 break
         if self._closing is not None:
             raise Busy("The socket is being closed.")
@@ -301,12 +303,12 @@ class Connection:
             seat = held.seat
             seat.actor, seat.person, seat.read_only = principal, principal.person, read_only
         self.held[address] = _Held(seat, principal, until)
-        self._live.know(self)
+        self.live.know(self)
         return seat
 
-    async def _judged(self, principal: Principal, document_id: str) -> tuple[Principal, bool]:
+    async def judged(self, principal: Principal, document_id: str) -> tuple[Principal, bool]:
         """Who it is by now, and whether the document may only be read. SignedOut, NotFound, Conflict: not even that."""
-        return await self._live.database.glance(lambda db: judged(db, principal, document_id, schema=self._schema))
+        return await self.live.database.glance(lambda db: judged(db, principal, document_id, schema=self._schema))
 
     async def _pass_on(self, seat: Seat, message: Message) -> int:
         """Have the room hear a message; how much it weighs."""
@@ -325,7 +327,7 @@ class Connection:
             weight = max(weight, room.hear(seat, message, read))
             weight += self._pace.worth(time.perf_counter() - started)
         except Broken:
-            self._live.rooms.reset(room)
+            self.live.rooms.reset(room)
             return weight
         except Unsound as error:
             log.info("an update was refused: document %s: %s", room.document_id, error)
@@ -335,52 +337,8 @@ class Connection:
             seat.send(protocol.close("what was sent is not sound"))
             self.drop(seat.address)
             return weight
-        self._live.rooms.heard(room)
+        self.live.rooms.heard(room)
         return weight
-
-    async def judge(self) -> None:
-        """See again whether those who are in may be, and what they may."""
-        if self.principal is not None:
-            self.principal = await self._live.still(self.principal)
-            if self.principal is None:
-                for address, held in list(self.held.items()):
-                    self._turn_out(address, held.seat, "signed-out")
-                self.close(SIGNED_OUT, "signed-out")
-                return
-        for address, held in list(self.held.items()):
-            seat, reason = held.seat, ""
-            try:
-                principal, read_only = await self._judged(held.principal, seat.room.document_id)
-            except Problem as problem:
-                if problem.status >= 500:
-                    raise
-                reason = problem.slug
-            if self.held.get(address) is not held:
-                continue
-            if reason:
-                self._turn_out(address, seat, reason)
-                continue
-            self.held[address] = held._replace(principal=principal)
-            seat.actor, seat.person = principal, principal.person
-            if seat.read_only != read_only:
-                seat.read_only = read_only
-                if seat.ledger is not None:
-                    seat.send(protocol.let_in(read_only=read_only))
-                if not read_only:
-                    seat.send(protocol.step1(seat.room.replica.state_vector()))
-
-    def look(self, now: float) -> None:
-        """Ask those whose token has expired for another; close what nobody has said anything about."""
-        if not self.held and self.principal is None and now - self.opened > GRACE:
-            self.close(SILENT, "nobody said who this is")
-        for address, held in list(self.held.items()):
-            if held.until is None or held.until > clock.now():
-                continue
-            since = self.asked.setdefault(address, now)
-            if since == now:
-                held.seat.send(protocol.ask_token())
-            elif now - since > GRACE:
-                self._turn_out(address, held.seat, "signed-out")
 
     def reset(self, room: Room, why: str) -> None:
         """A room has gone under those who were in it."""
@@ -391,9 +349,9 @@ class Connection:
                 if why == "reset":
                     self.drop(address)
                 else:
-                    self._turn_out(address, held.seat, "not-found")
+                    self.turn_out(address, held.seat, "not-found")
 
-    def _turn_out(self, address: bytes, seat: Seat, reason: str) -> None:
+    def turn_out(self, address: bytes, seat: Seat, reason: str) -> None:
         """Close a document for a client that may not have it open any more."""
         if seat.ledger is not None:
             seat.send(protocol.refuse(reason, named=True))

@@ -14,6 +14,7 @@ from mdserver.collab import protocol
 from mdserver.config import Limits
 from mdserver.crdt import lib0
 from mdserver.model import sessions
+from mdserver.web.judging import look_after
 from mdserver.web.live import LIVE
 from mdserver.web.tickets import LIFETIME
 from tests.conftest import Clock
@@ -226,19 +227,19 @@ async def test_an_access_token_that_expires_is_asked_for_again(
     async with opened(ada, id) as editor:
         (connection,) = live._open
         frozen.forward(11 * clock.MINUTE)
-        connection.look(100.0)
+        look_after(connection, 100.0)
         await editor.until(lambda: "token?" in editor.told)
-        connection.look(101.0)
+        look_after(connection, 101.0)
         await editor.sign_in(await refreshed(server, ada))
         editor.scope = ""
         await editor.until(lambda: editor.scope == "read-write")
-        connection.look(200.0)
+        look_after(connection, 200.0)
         await editor.write("kept")
         await editor.until(lambda: editor.saved == 2)
         assert (editor.told, editor.denied) == (["token?"], [])
         frozen.forward(11 * clock.MINUTE)
-        connection.look(300.0)
-        connection.look(331.0)
+        look_after(connection, 300.0)
+        look_after(connection, 331.0)
         await editor.until(lambda: editor.closed == ["signed-out"] and editor.denied == ["signed-out"])
 
 
@@ -272,7 +273,7 @@ async def test_a_socket_that_says_nobody_is_closed(server: Server) -> None:
         await ws.send_bytes(protocol.PING_FRAME)
         await ws.receive_bytes()
         (connection,) = server.app[LIVE]._open
-        connection.look(connection.opened + 31)
+        look_after(connection, connection.opened + 31)
         async for _ in ws:
             pass
         assert ws.close_code == 4408
@@ -289,7 +290,7 @@ async def test_so_many_sockets_and_documents(start: Start) -> None:
         await editor.ws.send_bytes(protocol.PING_FRAME)
         await editor.until(lambda: "pong" in editor.told)
         assert len(connection.held) == 2
-        async with y_websocket(ada, ids[0]), y_websocket(ada, ids[0]):
+        async with y_websocket(ada, ids[0]):  # the provider's is counted as hers since she said so
             answer = await ada.get(f"//collab/{ids[0]}", headers=HANDSHAKE)
             assert answer.problem == "too-many-requests"
         assert (await server.anonymous.get("//collab", headers=HANDSHAKE)).status == 101
