@@ -16,7 +16,7 @@ import msgspec
 from mdserver import clock
 from mdserver.backup.verifying import verify
 from mdserver.errors import NotFound, Problem
-from mdserver.model import search
+from mdserver.model import quarantine, search
 from mdserver.store.blobs_local import LocalBlobs
 from mdserver.store.datadir import DataDirectory
 from mdserver.store.db import Reader
@@ -111,6 +111,12 @@ async def _contents(house: House, fix: bool) -> Finding:
     if count:
         detail = f"Mismatches: {count:,}. Restore a backup, or ask for help before you change more."
         return Finding(name="contents", state="failed", detail=detail, told=told)
+    if closed := await house.database.read(quarantine.closed):
+        detail = (
+            f"Documents closed, since they brought the server down: {len(closed):,}. Their last texts can be read;"
+            " each start tries them again, so an upgrade may open them."
+        )
+        return Finding(name="contents", state="warning", detail=detail, told=[f"document {one}" for one in closed])
     return Finding(
         name="contents",
         state="ok",

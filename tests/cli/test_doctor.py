@@ -93,6 +93,17 @@ def test_a_text_that_its_log_does_not_give(filled: Home) -> None:
     assert "1 check found something wrong: contents." in said.stderr
 
 
+def test_a_document_that_brought_the_server_down(filled: Home) -> None:
+    closing = "INSERT INTO quarantined_documents SELECT id, 0, 'a test' FROM documents WHERE filename = 'one.md'"
+    tampered(filled, closing)
+    found = checked(filled, "contents")
+    assert (found["state"], len(found["told"])) == ("warning", 1)
+    assert found["detail"].startswith("Documents closed, since they brought the server down: 1. ")
+    with filled.serving():  # which tries it
+        pass
+    assert checked(filled, "contents")["state"] == "ok"
+
+
 def test_a_wrong_index(filled: Home) -> None:
     with filled.serving() as server:
         wait_for_index(filled, server)
