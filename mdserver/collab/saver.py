@@ -26,7 +26,7 @@ from .room import Room
 
 LOG = logging.getLogger("mdserver.collab")
 
-ROOMS_AT_ONCE = 32
+ROOMS_AT_ONCE = 64
 """Rooms whose rows are stored in one unit of work."""
 
 TOGETHER = 0.03
