@@ -67,12 +67,19 @@ def material(db: Reader, document: Document) -> Material:
 
 
 def spans(found: Material) -> Iterator[tuple[str, str, int]]:
-    """The text in order, as (text, account, ms), of rich text the words alone. Takes a while for a long document."""
+    """The text in order, as (text, account, ms). Takes a while for a long document.
+
+    Of rich text these are the words, each block's on a line.
+    """
     state = crdt.state(found.log.replayed())
     authors = _Authors(found)
     text: list[str] = []
     author, at = "", 0
     for item in _shown(Sequences(state), found.log.form.root):
+        if item is None:
+            if text and text[-1] != "\n":
+                text.append("\n")
+            continue
         for part, by, when in authors.of(item):
             if text and (by != author or abs(when - at) > TOGETHER):
                 yield "".join(text), author, at
@@ -124,13 +131,15 @@ def keep(tx: Tx, document_id: str, found: Iterable[Written]) -> None:
         )
 
 
-def _shown(sequences: Sequences, root: str) -> Iterator[Item]:
-    """The texts that are seen, in order, those of elements within included."""
+def _shown(sequences: Sequences, root: str) -> Iterator[Item | None]:
+    """The texts that are seen, in order, those of elements within included; None where an element ends."""
     stack: list[Iterator[Item]] = [sequences.of(root)]
     while stack:
         item = next(stack[-1], None)
         if item is None:
             stack.pop()
+            if stack:
+                yield None
         elif item.is_deleted:
             continue
         elif item.text is not None:

@@ -56,7 +56,7 @@ async def test_markdown_in_and_out(server: Server) -> None:
         await append(editor, "more")
         await shown(ada, id, MARKDOWN.replace("two", "2") + "\nLive \\*words\\*\n\nmore\n")
     found = (await ada.get(f"/documents/{id}/attribution")).json["items"]
-    assert "Live *words*" in "".join(one["text"] for one in found)
+    assert "".join(one["text"] for one in found) == "Plan\none\n2 bold\na\nb\n1\n2\nLive *words*\nmore\n"
     assert len((await ada.get(f"/documents/{id}/versions")).json["items"]) >= 3
 
 
