@@ -84,11 +84,11 @@ class Outbox:
             self._turn.add(self)
         parts.append(made)
 
-    def answer(self, payload: bytes) -> None:
-        """Send something that the client asked for: its size does not count against it."""
-        if len(payload) > _DRAINED:
-            self._grace += len(payload)
-        self.put(frame(payload))
+    def answer(self, made: bytes) -> None:
+        """Send a frame that the client asked for: its size does not count against it."""
+        if len(made) > _DRAINED:
+            self._grace += len(made)
+        self.put(made)
 
     def is_drained(self) -> bool:
         """Whether the long answers have been sent, and another may follow."""
@@ -102,11 +102,17 @@ class Outbox:
         parts, pipe = self._parts, self._pipe
         if not parts:
             return
+        if self._grace and not pipe.is_closing():  # one by one: a long frame is the same bytes for all who get it
+            for part in parts:
+                pipe.write(part)
+                self._written += len(part)
+            parts.clear()
         made = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         if pipe.is_closing():
             return
-        pipe.write(made)
+        if made:
+            pipe.write(made)
         self._written += len(made)
         if self._written > _DRAINED:  # not each time: this is on the way of everything that everybody is sent
             self._look()

@@ -30,6 +30,9 @@ from .replica import Effect, Replica
 MOST_PENDING = 8 << 20
 """Bytes that may wait to be stored in one room; then nothing more is taken in."""
 
+MOST_WHOLE = 2
+"""Frames that hold a whole document which are kept: one for each wire."""
+
 LONG = 64 << 10
 """Bytes from which an update is read on a thread, before it is heard."""
 
@@ -79,9 +82,9 @@ class Seat:
         """Send this client alone a message."""
         self.outbox.put(frame(self.address + message))
 
-    def answer(self, message: bytes) -> None:
-        """Send what it asked for."""
-        self.outbox.answer(self.address + message)
+    def answer(self, made: bytes) -> None:
+        """Send a frame that it asked for."""
+        self.outbox.answer(made)
 
 
 class Room:
@@ -122,7 +125,8 @@ class Room:
         """Whether it is only kept until all of it is stored: its replica cannot be trusted any more."""
         self.on_settled: Callable[[], object] = _nothing
         """Called when all that was taken in is stored."""
-        self._whole: bytes | None = None
+        self._whole: dict[bytes, bytes] = {}
+        """The frame that brings somebody who has nothing up to date, by address: the same bytes for all who come."""
 
     @property
     def is_settled(self) -> bool:
@@ -172,7 +176,7 @@ class Room:
         with self._guard.over(data):
             brought = self.replica.follow(data)
         if brought:
-            self._whole = None
+            self._whole.clear()
             self._relay(protocol.change(data))
 
     def take_pending(self, most: int) -> list[Row]:
@@ -217,18 +221,19 @@ class Room:
                 seat.send(protocol.stateless(payload))
 
     def _bring_up(self, seat: Seat, state: bytes, named: dict[int, int]) -> int:
-        if not named:
-            if self._whole is None:
-                self._whole = self.replica.rest(state)
-            update = self._whole
-        else:
+        made = None if named else self._whole.get(seat.address)
+        if made is None:
             with self._guard.over(state):
-                update = self.replica.rest(state)
-        seat.answer(protocol.step2(update))
+                made = frame(seat.address + protocol.step2(self.replica.rest(state)))
+            if not named:
+                if len(self._whole) == MOST_WHOLE:
+                    self._whole.clear()
+                self._whole[seat.address] = made
+        seat.answer(made)
         if seat.ledger is not None:
             seat.ledger.asked(named)
             seat.send(protocol.step1(self.replica.state_vector()))
-        return 1 + len(update) // LONG
+        return 1 + len(made) // LONG
 
     def _change(self, seat: Seat, data: bytes, read: Update | None, *, is_answer: bool) -> None:
         if seat.read_only:
@@ -247,7 +252,7 @@ class Room:
                 seat.send(protocol.step1(self.replica.state_vector()))
             return
         if taken.effect is Effect.NEW:
-            self._whole = None
+            self._whole.clear()
             self.taken += 1
             self.edited_at = time.monotonic()
             self.pending.append(Row(seat.actor, clock.now(), taken.data))

@@ -244,7 +244,7 @@ class Connection:
 
     def _deny(self, address: bytes, reason: str) -> None:
         self.drop(address)
-        self.outbox.answer(address + protocol.refuse(reason, named=True))
+        self.outbox.put(frame(address + protocol.refuse(reason, named=True)))
 
     # What a y-websocket client sends.
 
