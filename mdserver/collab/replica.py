@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pycrdt import Text, get_update
-
 from mdserver import failpoints
 from mdserver.crdt import forms, guard
 from mdserver.crdt import text as crdt
@@ -59,6 +57,8 @@ class Replica:
     def __init__(
         self, doc: Scratch, known: dict[int, int], pairs: dict[int, array[int]], *, most: int, form: Form
     ) -> None:
+        from pycrdt import Text  # loaded with the first document that is opened, not with the server's start
+
         self.form = form
         self.known = known
         self._pairs = pairs
@@ -105,6 +105,8 @@ class Replica:
         new = found
         if brought != sum([run.length for run in found.runs]):
             # What is said anew of clocks that are known may be something else: it is cut off, as it is for the log.
+            from pycrdt import get_update
+
             state, whole = self.state_vector(), data
             data = _sure(lambda: get_update(whole, state))
             new = guard.read_update(data)

@@ -47,7 +47,7 @@ JUDGED_AGAIN = 300.0
 """Seconds after which everybody is judged again, whatever was heard."""
 
 STRANGERS = 10
-"""How many times as much as an account may an address, while it is not told whose sockets it has: a whole house."""
+"""How many times as often as an account an address may open sockets without saying whose: it may be a whole house."""
 
 RESTARTS = "the server is restarting"
 
@@ -110,10 +110,10 @@ class Live:
 
     @contextlib.contextmanager
     def counted(self, opener: str, *, is_address: bool) -> Iterator[Counted]:
-        """Count a socket while it is open. TooMuch when that account has as many as it may, or an address has
-        many times as many whose accounts have not been told yet.
+        """Count a socket while it is open. TooMuch when that account has as many as it may, or an address as many
+        whose accounts have not been told yet.
         """
-        self._check(opener, self._user_sockets * (STRANGERS if is_address else 1))
+        self._check(opener)
         counted = Counted(opener, is_address)
         self._sockets[opener] += 1
         try:
@@ -124,14 +124,14 @@ class Live:
     def recount(self, counted: Counted, user_id: str) -> None:
         """Count a socket for the account that it turned out to be of. TooMuch as above."""
         if counted.is_address:
-            self._check(user_id, self._user_sockets)
+            self._check(user_id)
             self._uncount(counted.opener)
             self._sockets[user_id] += 1
             counted.opener, counted.is_address = user_id, False
 
-    def _check(self, opener: str, most: int) -> None:
-        if self._sockets[opener] >= most:
-            raise TooMuch(f"At most {most} sockets may be open.", retry_after=10)
+    def _check(self, opener: str) -> None:
+        if self._sockets[opener] >= self._user_sockets:
+            raise TooMuch(f"At most {self._user_sockets} sockets may be open.", retry_after=10)
 
     def _uncount(self, opener: str) -> None:
         self._sockets[opener] -= 1
