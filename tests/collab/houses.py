@@ -127,9 +127,9 @@ class House:
         assert status in (answer.status, None), answer
         return answer
 
-    async def document(self, content: str = "") -> str:
+    async def document(self, content: str = "", *, kind: str = "markdown") -> str:
         """A new document; its id."""
-        given = {"title": "Plan", "content": content}
+        given = {"title": "Plan", "kind": kind, "content": content}
         made = await self.ask("POST", f"/workspaces/{self.workspace}/documents", given, status=201)
         return str(made.json["id"])
 

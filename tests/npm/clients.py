@@ -89,6 +89,11 @@ class Client:
         """What TipTap makes of the document."""
         return str(await self.do("html"))
 
+    async def json(self) -> dict[str, Any]:
+        """The document as TipTap has it."""
+        found: dict[str, Any] = await self.do("json")
+        return found
+
     async def command(self, name: str, *arguments: Any) -> None:
         """A command of TipTap: `toggleBold`, `insertContent`."""
         await self.do("command", name=name, args=arguments)
@@ -114,8 +119,12 @@ class Client:
         """An update in base64, as if the client had made it."""
         await self.do("apply", update=update)
 
+    async def find(self, text: str) -> int:
+        """Where some text begins, as `insert` counts; -1 when it is not there."""
+        return int(await self.do("find", text=text))
+
     async def relative(self, at: int, assoc: int = 0) -> str:
-        """A place in the Markdown that moves along: Yjs' relative position, encoded, in base64."""
+        """A place that moves along: Yjs' relative position, encoded, in base64. TipTap chooses the side itself."""
         return str(await self.do("relative", at=at, assoc=assoc))
 
     async def absolute(self, position: str | dict[str, Any]) -> int | None:
@@ -228,6 +237,10 @@ class Client:
 
     async def set_awareness(self, field: str, value: Any) -> None:
         await self.do("set_awareness", field=field, value=value)
+
+    async def shows(self, *words: str, seconds: float = PATIENCE) -> None:
+        """Wait until the client's editor shows these, wherever they stand."""
+        await self.do("shows", words=words, seconds=seconds)
 
     async def sees(self, field: str, value: Any, *, seconds: float = PATIENCE) -> None:
         """Wait until somebody else's presence has this."""

@@ -49,19 +49,18 @@ const commands = {
   xml: client => client.doc.getXmlFragment('default').toString(),
   seen: client => client.field.read(),
   html: client => client.field.editor.getHTML(),
+  json: client => client.field.editor.getJSON(),
   command: (client, { name, args }) => client.field.command(name, args),
   set: (client, { map, key, value }) => { client.doc.getMap(map).set(key, value) },
   map: (client, { map }) => client.doc.getMap(map).toJSON(),
   state_vector: client => base64(Y.encodeStateVector(client.doc)),
   update: client => base64(Y.encodeStateAsUpdate(client.doc)),
   apply: (client, { update }) => Y.applyUpdate(client.doc, bytes(update)),
-  relative (client, { at, assoc }) {
-    const position = Y.createRelativePositionFromTypeIndex(client.doc.getText('content'), at, assoc)
-    return base64(Y.encodeRelativePosition(position))
-  },
+  find: (client, { text }) => client.field.find(text),
+  relative: (client, { at, assoc }) => base64(Y.encodeRelativePosition(client.field.relative(at, assoc))),
   absolute (client, { position }) {
     const read = typeof position === 'string' ? Y.decodeRelativePosition(bytes(position)) : Y.createRelativePositionFromJSON(position)
-    return Y.createAbsolutePositionFromRelativePosition(read, client.doc)?.index ?? null
+    return client.field.absolute(read) ?? null
   },
 
   // Words: see fields.mjs
@@ -102,6 +101,8 @@ const commands = {
     client.until(`was told ${count} payloads`, seconds, () => client.stateless.length >= count && client.stateless),
   reads: (client, { text, seconds }) =>
     client.until(`reads ${JSON.stringify(text)} (${JSON.stringify(client.field.read())} by now)`, seconds, () => client.field.read() === text),
+  shows: (client, { words, seconds }) =>
+    client.until(`shows ${words.join(', ')}`, seconds, () => words.every(word => client.field.read().includes(word))),
   sees: (client, { field, value, there, seconds }) =>
     client.until(`${there ? 'sees' : 'no longer sees'} ${JSON.stringify(value)} as ${field}`, seconds, () => client.sees(field, value) === there),
   has_typed: (client, { count, acknowledged, seconds }) =>

@@ -3,11 +3,14 @@
 // Words stand in parentheses, and are put beside each other and struck out whole only, so that each can be told to be
 // there once or not at all, whoever else edits. CodeMirror and TipTap run in jsdom, which is loaded when they are.
 
+import * as Y from 'yjs'
+
 const WORD = /\([^()]*\)/g
 
 /** The Y.Text of Markdown, edited directly. */
 class TextField {
   constructor (client) {
+    this.doc = client.doc
     this.shared = client.doc.getText('content')
   }
 
@@ -16,6 +19,13 @@ class TextField {
   delete (at, length) { this.shared.delete(at, length) }
 
   read () { return this.shared.toString() }
+
+  /** Where some text begins; -1 when it is not there. */
+  find (text) { return this.read().indexOf(text) }
+
+  relative (at, assoc) { return Y.createRelativePositionFromTypeIndex(this.shared, at, assoc) }
+
+  absolute (position) { return Y.createAbsolutePositionFromRelativePosition(position, this.doc)?.index }
 
   /** Put a word somewhere: `place` is from 0 to 1. */
   word (word, place) {
@@ -56,7 +66,9 @@ class CodeMirrorField extends TextField {
 
 /** The Y.XmlFragment of rich text in TipTap: places are ProseMirror's, and each word is a paragraph. */
 class TipTapField {
-  constructor (client, { Editor, extensions }) {
+  constructor (client, { Editor, extensions, places }) {
+    this.doc = client.doc
+    this.places = places
     this.editor = new Editor({ element: globalThis.document.createElement('div'), extensions: extensions(client.doc) })
   }
 
@@ -65,6 +77,24 @@ class TipTapField {
   delete (at, length) { this.command('deleteRange', [{ from: at, to: at + length }]) }
 
   read () { return this.editor.getText() }
+
+  find (text) {
+    let found = -1
+    this.editor.state.doc.descendants((node, at) => {
+      if (found < 0 && node.isText && node.text.includes(text)) found = at + node.text.indexOf(text)
+    })
+    return found
+  }
+
+  relative (at) {
+    const { type, binding } = this.places.ySyncPluginKey.getState(this.editor.state)
+    return this.places.absolutePositionToRelativePosition(at, type, binding.mapping)
+  }
+
+  absolute (position) {
+    const { type, binding } = this.places.ySyncPluginKey.getState(this.editor.state)
+    return this.places.relativePositionToAbsolutePosition(this.doc, type, position, binding.mapping)
+  }
 
   command (name, args) {
     if (!(name in this.editor.commands)) throw new Error(`TipTap has no command ${name}`)
@@ -121,21 +151,23 @@ async function openWindow () {
 
 async function load () {
   await openWindow()
-  const [state, view, binding, tiptap, kit, collaboration, table, list, image, mention] = await Promise.all([
+  const [state, view, binding, tiptap, kit, collaboration, table, list, image, mention, places] = await Promise.all([
     import('@codemirror/state'), import('@codemirror/view'), import('y-codemirror.next'),
     import('@tiptap/core'), import('@tiptap/starter-kit'), import('@tiptap/extension-collaboration'),
     import('@tiptap/extension-table'), import('@tiptap/extension-list'), import('@tiptap/extension-image'),
-    import('@tiptap/extension-mention')
+    import('@tiptap/extension-mention'), import('@tiptap/y-tiptap')
   ])
   return {
     EditorState: state.EditorState,
     EditorView: view.EditorView,
     yCollab: binding.yCollab,
     Editor: tiptap.Editor,
+    places,
     extensions: document => [
       kit.StarterKit.configure({ undoRedo: false }), // Collaboration has its own
       collaboration.Collaboration.configure({ document }), // in the fragment `default`
-      table.TableKit, list.TaskList, list.TaskItem.configure({ nested: true }), image.Image, mention.Mention
+      table.TableKit, list.TaskList, list.TaskItem.configure({ nested: true }),
+      image.Image.configure({ inline: true }), mention.Mention
     ]
   }
 }

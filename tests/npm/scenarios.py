@@ -42,6 +42,7 @@ async def converge(
     all_of_them = [await opening(number) for number in range(clients)]
     away: set[Client] = set()
     put: list[str] = []
+    edited: list[str] = []
     struck: set[str] = set()
 
     async def act(one: Client, what: str) -> None:
@@ -67,7 +68,7 @@ async def converge(
     async def step(one: Client, what: str) -> None:
         if edit is not None and chance.random() < 0.1:
             word, _ = await asyncio.gather(edit(), act(one, what))
-            put.append(word)
+            edited.append(word)
         else:
             await act(one, what)
 
@@ -80,7 +81,12 @@ async def converge(
         await one.synced(seconds=seconds)
     for _ in range(steps // 3):
         await step(chance.choice(all_of_them), chance.choices(("put", "strike"), (80, 20))[0])
-    return await _at_rest(driver, all_of_them, [word for word in put if word not in struck], struck, read, seconds)
+    try:  # the server passes on what others edit when that is done
+        await asyncio.gather(*(one.shows(*edited, seconds=seconds) for one in all_of_them))
+    except Failed as failed:
+        return [str(failed)]
+    there = [word for word in put if word not in struck] + edited
+    return await _at_rest(driver, all_of_them, there, struck, read, seconds)
 
 
 async def survive(
