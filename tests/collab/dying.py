@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Awaitable, Callable
 from itertools import count
 
 from tests.npm import scenarios
 from tests.npm.clients import Client, Driver, Field, Kind
 
+from . import mixed
 from .houses import House
 
 MOMENTS = {"live-appended": 60, "live-projected": 3, "unit-done": 60, "before-commit": 60, "after-commit": 60}
@@ -18,21 +18,14 @@ MOMENTS = {"live-appended": 60, "live-projected": 3, "unit-done": 60, "before-co
 SORTS: list[tuple[Kind, Field]] = [("hocuspocus", "text"), ("hocuspocus3", "codemirror"), ("hocuspocus", "codemirror")]
 """Clients that are told what is saved."""
 
-
-def opening(house: House, node: Driver, document: str) -> Callable[[int], Awaitable[Client]]:
-    """Opens clients for the scenarios: Ada's and Ben's in turn."""
-
-    async def made(number: int) -> Client:
-        kind, field = SORTS[number % len(SORTS)]
-        return await house.open(node, kind, document, ("Ada", "Ben")[number % 2], field=field)
-
-    return made
+RICH: list[tuple[Kind, Field]] = [("hocuspocus", "tiptap"), ("hocuspocus3", "tiptap")]
 
 
 class Story:
     """A server's lives on one directory. `live` has a server on its feet again at its end, as before."""
 
-    def __init__(self, house: House, node: Driver, *, seed: int) -> None:
+    def __init__(self, house: House, node: Driver, *, seed: int, rich: bool = False) -> None:
+        self._rich = rich
         self.kills = self.typed = 0
         self._house, self._node = house, node
         self._random = random.Random(seed)
@@ -44,7 +37,7 @@ class Story:
         The moment is a failpoint; without one the server is killed after a random number of acknowledgements.
         """
         house = self._house
-        document = await house.document("begun\n")
+        document = await house.document("begun\n", kind="richtext" if self._rich else "markdown")
         acknowledged = self._random.randint(1, 40)
         if moment:
             most = MOMENTS[moment]
@@ -61,7 +54,7 @@ class Story:
             self.kills += 1
 
         made: list[Client] = []
-        opened = opening(house, self._node, document)
+        opened = mixed.opening(house, self._node, document, sorts=RICH if self._rich else SORTS)
 
         async def remembered(number: int) -> Client:
             made.append(await opened(number))

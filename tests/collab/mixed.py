@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import Awaitable, Callable
 from itertools import count
 
+from mdserver.crdt import richtext
+from mdserver.crdt import text as ytext
 from tests.npm import scenarios
 from tests.npm.clients import Client, Driver, Field, Kind
 from tests.robust.program import Answer
 
-from .houses import House, until
+from .houses import House
 
 SORTS: list[tuple[Kind, Field]] = [
     ("hocuspocus", "codemirror"),
@@ -20,8 +23,18 @@ SORTS: list[tuple[Kind, Field]] = [
     ("y-websocket2", "codemirror"),
 ]
 
+RICH: list[tuple[Kind, Field]] = [
+    ("hocuspocus", "tiptap"),
+    ("y-websocket", "tiptap"),
+    ("hocuspocus3", "tiptap"),
+    ("y-websocket2", "tiptap"),
+]
+
 BEGUN = "begun\n"
 """What a document begins with: clients' words come before it."""
+
+RICHLY_BEGUN = "# Plan\n\n- one\n- two\n\nbegun here\n\n> said\n"
+"""What rich text begins with: clients' words come between its blocks."""
 
 
 class Rest:
@@ -39,7 +52,7 @@ class Rest:
     async def edit(self) -> str:
         """Put a word somewhere, as seen in what was read a moment ago; who comes too late reads again."""
         number = next(self._numbers)
-        word = f"[rest.{number}{'東京😀' if number % 3 == 0 else ''}]"
+        word = f"{{rest.{number}{'東京😀' if number % 3 == 0 else ''}}}"
         while not await self._sent(word, merges=number % 2 == 0):
             pass
         self.words.append(word)
@@ -65,33 +78,76 @@ class Rest:
         return "".join(lines)
 
 
-def opening(house: House, node: Driver, document: str) -> Callable[[int], Awaitable[Client]]:
+class RestWithin(Rest):
+    """The same for rich text, into the paragraph `begun here`: clients strike nothing out there."""
+
+    def _with(self, text: str, word: str) -> str:
+        before, begun, after = text.partition("begun ")
+        words = after.partition(" here")[0].split()
+        place = " ".join(words[: self._random.randint(0, len(words))])
+        place += " " if place else ""
+        return f"{before}{begun}{place}{word} {after.removeprefix(place)}"
+
+
+class RestBetween(Rest):
+    """The same for rich text, as a block of its own, or an item of the list."""
+
+    def _with(self, text: str, word: str) -> str:
+        if self._random.random() < 0.3:
+            return text.replace("- one\n", f"- one\n- {word}\n")
+        blocks = text.removesuffix("\n").split("\n\n")
+        blocks.insert(self._random.randint(0, len(blocks)), word)
+        return "\n\n".join(blocks) + "\n"
+
+
+def opening(
+    house: House, node: Driver, document: str, *, sorts: list[tuple[Kind, Field]] = SORTS
+) -> Callable[[int], Awaitable[Client]]:
     """Opens clients of every kind: Ada's and Ben's in turn."""
 
     async def made(number: int) -> Client:
-        kind, field = SORTS[number % len(SORTS)]
+        kind, field = sorts[number % len(sorts)]
         return await house.open(node, kind, document, ("Ada", "Ben")[number % 2], field=field)
 
     return made
 
 
-async def converge(house: House, node: Driver, *, seed: int, steps: int, rest: bool) -> list[str]:
+async def follows(house: House, document: str, one: Client) -> None:
+    """Wait until REST gives what this client has."""
+    if one.field != "tiptap":
+        await house.reads(document, await one.seen())
+        return
+    await house.reads(document, richtext.text_of(ytext.load(base64.b64decode(await one.update()), [])))
+
+
+async def converge(house: House, node: Driver, *, seed: int, steps: int, rest: bool, rich: bool = False) -> list[str]:
     """Random edits, departures and lost connections of four clients, with REST's edits beside them or without."""
-    document = await house.document(BEGUN)
+    document = await _begun(house, rich=rich)
+    opened = opening(house, node, document, sorts=RICH if rich else SORTS)
+    all_of_them: list[Client] = []
+
+    async def made(number: int) -> Client:
+        all_of_them.append(await opened(number))
+        return all_of_them[-1]
 
     async def read() -> str:
         return await house.text(document)
 
-    edit = Rest(house, document, seed=seed).edit if rest else None
-    return await scenarios.converge(node, opening(house, node, document), seed=seed, steps=steps, edit=edit, read=read)
+    edit = (RestWithin if rich else Rest)(house, document, seed=seed).edit if rest else None
+    faults = await scenarios.converge(node, made, seed=seed, steps=steps, edit=edit, read=read)
+    if not faults:
+        await follows(house, document, all_of_them[0])
+    for one in all_of_them:
+        await one.destroy()
+    return faults
 
 
-async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits: int) -> list[str]:
+async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits: int, rich: bool = False) -> list[str]:
     """Clients that type as fast as they can while REST edits; what is wrong when they have stopped."""
-    document = await house.document(BEGUN)
-    opened = opening(house, node, document)
+    document = await _begun(house, rich=rich)
+    opened = opening(house, node, document, sorts=RICH if rich else SORTS)
     all_of_them = [await opened(number) for number in range(clients)]
-    rest = Rest(house, document, seed=seed)
+    rest = (RestBetween if rich else Rest)(house, document, seed=seed)
     for number, one in enumerate(all_of_them):
         await one.type(seed=seed * 100 + number, words=100_000, every_ms=10)
     for _ in range(edits):
@@ -99,15 +155,14 @@ async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits:
     typed = [await one.stop_typing() for one in all_of_them]
     await asyncio.gather(*(one.saved() for one in all_of_them if one.kind in ("hocuspocus", "hocuspocus3")))
     await rest.edit()  # after all that was typed and is not yet in any text
-    last = rest.words[-1]
-
-    async def followed() -> bool:
-        return all([last in await one.text() for one in all_of_them])
-
-    await until(followed)
+    await asyncio.gather(*(one.shows(*rest.words) for one in all_of_them))
     await node.same(*all_of_them)
     text = await all_of_them[0].seen()
-    await house.reads(document, text)
+    await follows(house, document, all_of_them[0])
     words = [word for one in typed for word in one.words] + rest.words
     faults = [f"{text.count(word)} times there: {word}" for word in words if text.count(word) != 1]
     return faults + [f"{one.name} shows another text" for one in all_of_them if await one.seen() != text]
+
+
+async def _begun(house: House, *, rich: bool) -> str:
+    return await (house.document(RICHLY_BEGUN, kind="richtext") if rich else house.document(BEGUN))
