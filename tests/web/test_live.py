@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
+from mdserver.web import quick
+from mdserver.web.sockets import Connection
+
 from .conftest import Person, Server
 from .editors import opened, y_websocket
 
@@ -62,3 +67,34 @@ async def test_what_rest_writes_appears_at_once(server: Server) -> None:
             await one.until(lambda one=one: "four" in one.text)  # type: ignore[misc]
         await shown(ada, id, editor.text)
         assert editor.text == other.text
+
+
+async def test_keystrokes_are_heard_as_they_arrive(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the shorter way, which is tried with the aiohttp that is installed; and by the longer one all the same."""
+    ada = await server.person("Ada")
+    id = await document(ada)
+    heard: list[bool] = []
+    hear = Connection.hear_at_once
+
+    def noted(self: Connection, data: bytes) -> bool:
+        heard.append(hear(self, data))
+        return heard[-1]
+
+    monkeypatch.setattr(Connection, "hear_at_once", noted)
+    async with opened(ada, id) as editor, y_websocket(ada, id) as other:
+        await other.sync()
+        for one, reader in ((editor, other), (other, editor)):
+            heard.clear()
+            await one.write("!")
+            await reader.until(lambda: editor.text == other.text)
+            assert True in heard
+
+    def made_otherwise(*_: object, **__: object) -> None:
+        raise TypeError("it takes something else")
+
+    monkeypatch.setattr(quick, "WebSocketReader", made_otherwise)
+    async with opened(ada, id) as editor:
+        heard.clear()
+        await editor.write("?")
+        await editor.until(lambda: editor.saved == 2)
+        assert heard == []
