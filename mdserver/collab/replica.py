@@ -74,16 +74,20 @@ class Replica:
     def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int, kind: str = "markdown") -> Replica:
         """From a log (see crdt.text.load), which was read when it was written; `most`: bytes that its text may have.
 
-        Only rows that may hold a surrogate pair are read again.
+        Only rows that may hold a surrogate pair are read again, and only if one can be seen.
         """
         rows = list(updates)
-        pairs: dict[int, array[int]] = {}
+        suspicious = []
         for data in rows if snapshot is None else (snapshot, *rows):
             failpoints.poisoned(data)
             if _BEYOND.search(data):
-                _learn(guard.read_update(data, most=_ANY), {}, pairs)
+                suspicious.append(data)
         doc = crdt.load(snapshot, rows)
-        return cls(doc, guard.read_state(doc.get_state()), pairs, most=most, form=forms.of(kind))
+        made = cls(doc, guard.read_state(doc.get_state()), {}, most=most, form=forms.of(kind))
+        if suspicious and _PAIR.search(made.text()):  # numbers look like that, too, and reading takes a while
+            for data in suspicious:
+                _learn(guard.read_update(data, most=_ANY), {}, made._pairs)
+        return made
 
     def take(self, data: bytes, found: Update | None = None, *, is_answer: bool = False) -> Taken:
         """Take in what a client sent: an update made just now, or the answer to a `step1` (then most may be known).
@@ -188,6 +192,7 @@ class Replica:
 
 _NOTHING = b"\x00\x00"
 _BEYOND = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")  # UTF-8 of what takes two UTF-16 code units, or numbers like it
+_PAIR = re.compile("[\U00010000-\U0010ffff]")
 _ANY = 1 << 31  # items: the log was bounded when it was written
 
 
