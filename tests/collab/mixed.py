@@ -150,7 +150,8 @@ async def type_on(house: House, node: Driver, *, seed: int, clients: int, edits:
     rest = (RestBetween if rich else Rest)(house, document, seed=seed)
     for number, one in enumerate(all_of_them):
         await one.type(seed=seed * 100 + number, words=100_000, every_ms=10)
-    for _ in range(edits):
+    for number in range(edits):
+        await asyncio.gather(*(one.has_typed(2 * number) for one in all_of_them))
         await rest.edit()
     typed = [await one.stop_typing() for one in all_of_them]
     await asyncio.gather(*(one.saved() for one in all_of_them if one.kind in ("hocuspocus", "hocuspocus3")))
