@@ -18,6 +18,7 @@ from mdserver.crdt import forms, guard
 from mdserver.crdt import text as crdt
 from mdserver.crdt.forms import Form
 from mdserver.crdt.guard import Run, Unsound, Update
+from mdserver.crdt.order import Order
 
 if TYPE_CHECKING:
     from pycrdt import TransactionEvent
@@ -55,13 +56,14 @@ class Replica:
     """One live document. Used by one thread at a time; loading takes time, so that is done on another."""
 
     def __init__(
-        self, doc: Scratch, known: dict[int, int], pairs: dict[int, array[int]], *, most: int, form: Form
+        self, doc: Scratch, order: Order, known: dict[int, int], pairs: dict[int, array[int]], *, most: int, form: Form
     ) -> None:
         from pycrdt import Text  # loaded with the first document that is opened, not with the server's start
 
         self.form = form
         self.known = known
         self._pairs = pairs
+        self._order = order
         self._limit = most if form.is_plain else 4 * most  # what rich text takes for its Markdown, about
         self._doc = doc
         self._text = doc.get(crdt.NAME, type=Text) if form.is_plain else None
@@ -72,22 +74,17 @@ class Replica:
 
     @classmethod
     def load(cls, snapshot: bytes | None, updates: Iterable[bytes], *, most: int, kind: str = "markdown") -> Replica:
-        """From a log (see crdt.text.load), which was read when it was written; `most`: bytes that its text may have.
-
-        Only rows that may hold a surrogate pair are read again, and only if one can be seen.
-        """
+        """From a log (see crdt.text.load), which was judged when it was written; `most`: bytes its text may have."""
         rows = list(updates)
-        suspicious = []
+        pairs: dict[int, array[int]] = {}
+        order = Order()
         for data in rows if snapshot is None else (snapshot, *rows):
             failpoints.poisoned(data)
-            if _BEYOND.search(data):
-                suspicious.append(data)
+            found = guard.read_update(data, most=_ANY)
+            order.learn(found.items)
+            _learn(found, {}, pairs)
         doc = crdt.load(snapshot, rows)
-        made = cls(doc, guard.read_state(doc.get_state()), {}, most=most, form=forms.of(kind))
-        if suspicious and _PAIR.search(made.text()):  # numbers look like that, too, and reading takes a while
-            for data in suspicious:
-                _learn(guard.read_update(data, most=_ANY), {}, made._pairs)
-        return made
+        return cls(doc, order, guard.read_state(doc.get_state()), pairs, most=most, form=forms.of(kind))
 
     def take(self, data: bytes, found: Update | None = None, *, is_answer: bool = False) -> Taken:
         """Take in what a client sent: an update made just now, or the answer to a `step1` (then most may be known).
@@ -114,6 +111,7 @@ class Replica:
             state, whole = self.state_vector(), data
             data = _sure(lambda: get_update(whole, state))
             new = guard.read_update(data)
+        self._order.enter(new.items)
         if brought and not is_answer:  # it is new, and passed on as it is: nobody has to watch
             self._apply(data)
             made = data
@@ -139,7 +137,9 @@ class Replica:
         """Take in a row of the log that somebody else has written; whether it brought anything."""
         made = self._watched(data)
         self._size += len(data)
-        _learn(guard.read_update(data, most=_ANY), self.known, self._pairs)
+        found = guard.read_update(data, most=_ANY)
+        self._order.learn(found.items)
+        _learn(found, self.known, self._pairs)
         return bool(made)
 
     def missing(self, state: bytes) -> bytes:

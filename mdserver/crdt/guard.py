@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from .lib0 import Reader, Unsound
 from .links import MOST_DEPTH, Link, Run, check_depths, check_order
+from .order import Item
 from .values import Values
 
 __all__ = ["MOST_DEPTH", "MOST_ITEMS", "Items", "Pairs", "Run", "Unsound", "Update", "read_state", "read_update"]
@@ -48,7 +49,7 @@ class Update(NamedTuple):
     """What an update brings (`runs`, in its order, without gaps' fillers), deletes, and builds on.
 
     `needs`: of each client, how many clocks must be known already. `pairs`: those in its texts. `seams`: in front of
-    what it takes text apart, as client and clock, for something new or at a deletion's end.
+    what it takes text apart, as client and clock, for something new or at a deletion's end. `items`: what `runs` count.
     """
 
     runs: list[Run]
@@ -56,6 +57,7 @@ class Update(NamedTuple):
     needs: dict[int, int]
     pairs: Pairs
     seams: set[tuple[int, int]]
+    items: list[Item]
 
     def fits(self, known: dict[int, int]) -> bool:
         """Whether everything it builds on is known; `known` is a state vector, a document's or a room's."""
@@ -120,6 +122,7 @@ def _typed(data: bytes) -> Update | None:
             return None
         needs = {client: clock} if clock else {}
         seams = set()
+        left = right = None
         for flag, after in ((_ORIGIN, 1), (_RIGHT, 0)):
             if info & flag:
                 other, at = reader.number(), reader.number()
@@ -128,13 +131,17 @@ def _typed(data: bytes) -> Update | None:
                 seams.add((other, at + after))
                 if at >= needs.get(other, 0):
                     needs[other] = at + 1
+                if after:
+                    left = other, at
+                else:
+                    right = other, at
         text = reader.take()
     except (IndexError, Unsound):
         return None
     size = len(text)
     if not size or not text.isascii() or b"\0" in text or data[reader.at :] != b"\0" or clock + size > MOST_CLOCK:
         return None
-    return Update([Run(client, clock, size)], [], needs, {}, seams)
+    return Update([Run(client, clock, size)], [], needs, {}, seams, [Item(client, clock, size, left, right)])
 
 
 def read_state(data: bytes) -> dict[int, int]:
@@ -159,7 +166,7 @@ def read_state(data: bytes) -> dict[int, int]:
 class Items(Values):
     """Goes through an update's bytes once. IndexError at their end."""
 
-    __slots__ = ("ends", "left", "links", "needs", "pairs", "seams", "starts", "types")
+    __slots__ = ("brought", "ends", "left", "links", "needs", "pairs", "seams", "starts", "types")
 
     def __init__(self, data: bytes, most: int) -> None:
         super().__init__(data)
@@ -168,6 +175,7 @@ class Items(Values):
         self.ends: dict[int, int] = {}
         self.needs: dict[int, int] = {}
         self.links: list[Link] = []
+        self.brought: list[Item] = []
         self.types: set[tuple[int, int]] = set()
         self.pairs: dict[int, array[int]] = {}
         self.seams: set[tuple[int, int]] = set()
@@ -220,7 +228,7 @@ class Items(Values):
             self.refer(link.to[0], link.to[1] + 1)
         if self.links:
             self.check_links(runs)
-        return Update(runs, self.deletions(), self.needs, self.pairs, self.seams)
+        return Update(runs, self.deletions(), self.needs, self.pairs, self.seams, self.brought)
 
     def check_links(self, runs: list[Run]) -> None:
         """What points to something within this update must be able to come after it, and no type stands too deep."""
@@ -265,33 +273,41 @@ class Items(Values):
 
     def collected(self, client: int, clock: int) -> int:
         """What was deleted with the type that it stood in; how many clocks it took."""
-        return self.length()
+        size = self.length()
+        self.brought.append(Item(client, clock, size, is_gone=True))
+        return size
 
     def item(self, info: int, client: int, clock: int) -> int:
         """One item; how many clocks it takes."""
         kind = info & _CONTENT
+        left = right = key = None
+        parent: str | tuple[int, int] | None = None
         if info & _ORIGIN:
-            other, at = self.link(client, clock)
-            self.seams.add((other, at + 1))
+            left = self.link(client, clock)
+            self.seams.add((left[0], left[1] + 1))
         if info & _RIGHT:
-            self.seams.add(self.link(client, clock))
+            right = self.link(client, clock)
+            self.seams.add(right)
         if not info & (_ORIGIN | _RIGHT):
             named = self.number()
             if named == 1:
-                self.text(MOST_NAME)
+                parent = self.text(MOST_NAME)
             elif named == 0:
-                self.link(client, clock, is_parent=True)
+                parent = self.link(client, clock, is_parent=True)
             else:
                 raise Unsound("a parent is neither named nor pointed to")
             if info & _KEY:
-                self.text(MOST_NAME)
+                key = self.text(MOST_NAME)
         if kind == _STRING:
-            return self.string(client, clock)
-        if kind == _TYPE:
+            size = self.string(client, clock)
+        elif kind == _TYPE:
             self.type()
             self.types.add((client, clock))
-            return 1
-        return self.content(kind)
+            size = 1
+        else:
+            size = self.content(kind)
+        self.brought.append(Item(client, clock, size, left, right, parent, key, kind == _TYPE, kind == _DELETED))
+        return size
 
     def link(self, client: int, clock: int, *, is_parent: bool = False) -> tuple[int, int]:
         """Read and note what an item points to."""

@@ -10,10 +10,10 @@ from mdserver.crdt.guard import Run, Update
 
 
 def edit(*runs: Run) -> Update:
-    return Update(list(runs), [], {}, {}, set())
+    return Update(list(runs), [], {}, {}, set(), [])
 
 
-DELETION = Update([], [Run(1, 0, 1)], {}, {}, set())
+DELETION = Update([], [Run(1, 0, 1)], {}, {}, set(), [])
 
 
 def test_each_edit_is_paid_once_it_is_durable() -> None:

@@ -144,11 +144,20 @@ def test_a_pair_that_stands_in_the_document_is_not_cut() -> None:
     assert replica.text() == "a😀xb"
 
 
+def test_a_parent_is_a_type() -> None:
+    replica = loaded()
+    ((client, _),) = replica.known.items()
+    before = replica.snapshot()
+    with pytest.raises(Unsound, match="no type"):  # pycrdt's document would be broken
+        replica.take(update((9, 0, [paragraph(b"\x00" + number(client) + number(0))])))
+    assert replica.snapshot() == before
+
+
 def test_what_breaks_the_document_says_so() -> None:
     replica = loaded()
     ((client, _),) = replica.known.items()
-    with pytest.raises(Broken):  # a parent that is no type: only pycrdt can tell
-        replica.take(update((9, 0, [paragraph(b"\x00" + number(client) + number(0))])))
+    with pytest.raises(Broken):  # what others have written was judged when it was
+        replica.follow(update((9, 0, [paragraph(b"\x00" + number(client) + number(0))])))
 
 
 def test_a_size_that_grows_past_the_limit_is_refused() -> None:
