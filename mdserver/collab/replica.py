@@ -82,6 +82,7 @@ class Replica:
             failpoints.poisoned(data)
             found = guard.read_update(data, most=_ANY)
             order.learn(found.items)
+            order.delete(found.deletes)
             _learn(found, {}, pairs)
         doc = crdt.load(snapshot, rows)
         return cls(doc, order, guard.read_state(doc.get_state()), pairs, most=most, form=forms.of(kind))
@@ -112,6 +113,8 @@ class Replica:
             data = _sure(lambda: get_update(whole, state))
             new = guard.read_update(data)
         self._order.enter(new.items)
+        if new.deletes:
+            self._order.delete(new.deletes)
         if brought and not is_answer:  # it is new, and passed on as it is: nobody has to watch
             self._apply(data)
             made = data
@@ -139,6 +142,7 @@ class Replica:
         self._size += len(data)
         found = guard.read_update(data, most=_ANY)
         self._order.learn(found.items)
+        self._order.delete(found.deletes)
         _learn(found, self.known, self._pairs)
         return bool(made)
 

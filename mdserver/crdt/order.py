@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .lib0 import Unsound
+from .links import Run
 
 Place = tuple[int, int]
 """A client and a clock."""
@@ -81,7 +82,7 @@ class _Client:
 class Order:
     """What is known of a document's items: some thirty bytes for each time that somebody began to write elsewhere."""
 
-    __slots__ = ("_at", "_clients", "_depth", "_jump", "_keyed", "_names", "_space", "_up")
+    __slots__ = ("_at", "_clients", "_dead", "_depth", "_jump", "_keyed", "_names", "_parents", "_space", "_up")
 
     def __init__(self) -> None:
         self._clients: dict[int, _Client] = {}
@@ -92,6 +93,8 @@ class Order:
         self._space = array("I")  # the list that it is in
         self._names: dict[tuple[str | Place, str | None], int] = {}
         self._keyed = bytearray(1)
+        self._parents: list[str | Place] = [""]
+        self._dead: set[Place] = set()  # types that were deleted
 
     def enter(self, items: list[Item]) -> None:
         """Take in what an update brings, of which nothing may be known. Unsound when it lies; then nothing changes."""
@@ -134,6 +137,20 @@ class Order:
                 rest_of_it = item._replace(clock=end, length=rest, left=(item.client, end - 1), parent=None)
                 self._put(rest_of_it, is_trusted=True)
 
+    def delete(self, runs: list[Run]) -> None:
+        """Note what an update deletes, whose items were taken in."""
+        for run in runs:
+            known = self._clients.get(run.client)
+            if known is not None and known.types:
+                types = known.types
+                found = types[bisect_left(types, run.clock) : bisect_left(types, run.end)]
+                self._dead.update((run.client, clock) for clock in found)
+
+    def _is_dead(self, space: int) -> bool:
+        """Whether a list was deleted with the type that it belongs to."""
+        parent = self._parents[space]
+        return isinstance(parent, tuple) and parent in self._dead
+
     def _client(self, client: int) -> _Client:
         known = self._clients.get(client)
         if known is None:
@@ -151,7 +168,7 @@ class Order:
             space = self._space[self._find(right)[0]]
         else:
             space = self._list(parent, key, is_trusted=is_trusted)
-        if right is not None and space and not is_trusted:
+        if right is not None and not is_trusted:
             self._check(space, left, right)
         last = known.nodes[-1] if known.end == clock and known.nodes else -1
         if grows < 0:
@@ -209,15 +226,21 @@ class Order:
         if space is None:
             self._names[name] = space = len(self._keyed)
             self._keyed.append(key is not None)
+            self._parents.append(parent)
         return space
 
     def _check(self, space: int, left: Place | None, right: Place) -> None:
         """Unsound when an item's neighbours cannot ever have stood side by side."""
         node, is_first = self._find(right)
-        if not self._space[node]:
-            return
-        if self._space[node] != space:
+        other = self._space[node]
+        if (
+            other != space
+            and not (space == _NOWHERE and self._is_dead(other))
+            and not (other == _NOWHERE and self._is_dead(space))
+        ):
             raise Unsound("an item stands in two lists")
+        if not space or not other:
+            return
         if self._keyed[space]:
             raise Unsound("an item stands before a key's value")
         up = self._up[node]

@@ -15,7 +15,7 @@ from mdserver.crdt import text as crdt
 from mdserver.crdt.guard import read_state
 from mdserver.crdt.lib0 import Unsound, number
 from tests.crdt.mutants import mutant, parents
-from tests.crdt.test_guard import paragraph, text, update
+from tests.crdt.test_guard import named, paragraph, text, update
 
 MOST = 10_000
 
@@ -224,14 +224,26 @@ def test_what_is_said_otherwise_of_what_is_known_is_passed_over(is_answer: bool)
 
 def test_what_was_taken_in_can_be_loaded_again() -> None:
     rows = [
-        update((1, 0, [text("ab")])),
-        b"\x00" + b"\x01\x01\x01\x00\x02",  # both are deleted
-        update((2, 0, [paragraph(b"\x00\x01\x00")])),  # within what is not there any more
+        update((1, 0, [text("ab"), paragraph(b"\x01" + named("default"))])),
+        b"\x00" + b"\x01\x01\x01\x00\x03",  # all is deleted
+        update((2, 0, [paragraph(b"\x00\x01\x02")])),  # within what is not there any more
     ]
     replica = Replica.load(None, rows[:1], most=MOST)
     for row in rows[1:]:
         assert replica.take(row).effect is Effect.NEW
     assert Replica.load(None, rows, most=MOST).state_vector() == replica.state_vector()
+
+
+def test_a_log_that_was_written_before_all_this_was_refused_is_loaded() -> None:
+    rows = [
+        update((1, 0, [text("ab")])),
+        b"\x00" + b"\x01\x01\x01\x00\x02",
+        update((2, 0, [paragraph(b"\x00\x01\x00")])),  # within a text that is not there any more
+        update((3, 0, [text("x", right=(1, 1))])),
+    ]
+    replica = Replica.load(None, rows, most=MOST)
+    assert replica.known == {1: 2, 2: 1, 3: 1}
+    assert Replica.load(replica.snapshot(), [], most=MOST).known == replica.known
 
 
 @pytest.mark.parametrize("seed", range(60))
