@@ -47,6 +47,7 @@ class _Before(NamedTuple):
 
     end: int
     right: Place | None
+    is_typing: bool
     starts: int
     types: int
     gone: int
@@ -56,12 +57,14 @@ class _Before(NamedTuple):
 class _Client:
     """Its nodes by the clock that each begins with, and its clocks that are types, or are gone: from, to, from, to."""
 
-    __slots__ = ("end", "gone", "nodes", "right", "starts", "types")
+    __slots__ = ("end", "gone", "is_typing", "nodes", "right", "starts", "types")
 
     def __init__(self) -> None:
         self.end = 0
         self.right: Place | None = None
         """What its newest item has on its right."""
+        self.is_typing = False
+        """Whether that is not a key's value."""
         self.starts = array("I")
         self.nodes = array("I")
         self.types = array("I")
@@ -70,10 +73,10 @@ class _Client:
     def before(self) -> _Before:
         gone = self.gone
         last = gone[-1] if gone else 0
-        return _Before(self.end, self.right, len(self.starts), len(self.types), len(gone), last)
+        return _Before(self.end, self.right, self.is_typing, len(self.starts), len(self.types), len(gone), last)
 
     def back(self, was: _Before) -> None:
-        self.end, self.right = was.end, was.right
+        self.end, self.right, self.is_typing = was.end, was.right, was.is_typing
         del self.starts[was.starts :], self.nodes[was.starts :], self.types[was.types :], self.gone[was.gone :]
         if self.gone:
             self.gone[-1] = was.last_gone
@@ -103,6 +106,7 @@ class Order:
             known = self._clients.get(client)
             if (
                 known is not None
+                and known.is_typing
                 and known.end == clock
                 and known.right == right
                 and left is not None
@@ -170,6 +174,8 @@ class Order:
             space = self._list(parent, key, is_trusted=is_trusted)
         if right is not None and not is_trusted:
             self._check(space, left, right)
+        if self._keyed[space] and length > 1 and not is_gone and not is_trusted:
+            raise Unsound("a key's value has several parts")
         last = known.nodes[-1] if known.end == clock and known.nodes else -1
         if grows < 0:
             is_new = last < 0 or space != _NOWHERE or self._space[last] != _NOWHERE
@@ -178,7 +184,7 @@ class Order:
         if is_new:
             known.starts.append(clock)
             known.nodes.append(self._grow(grows, left, space))
-        known.end, known.right = clock + length, right
+        known.end, known.right, known.is_typing = clock + length, right, not self._keyed[space]
         if is_type:
             known.types.append(clock)
         if is_gone:
