@@ -81,8 +81,7 @@ class Replica:
         for data in rows if snapshot is None else (snapshot, *rows):
             failpoints.poisoned(data)
             found = guard.read_update(data, most=_ANY)
-            order.learn(found.items)
-            order.delete(found.deletes)
+            order.learn(found.items, found.deletes)
             _learn(found, {}, pairs)
         doc = crdt.load(snapshot, rows)
         return cls(doc, order, guard.read_state(doc.get_state()), pairs, most=most, form=forms.of(kind))
@@ -112,9 +111,7 @@ class Replica:
             state, whole = self.state_vector(), data
             data = _sure(lambda: get_update(whole, state))
             new = guard.read_update(data)
-        self._order.enter(new.items)
-        if new.deletes:
-            self._order.delete(new.deletes)
+        self._order.enter(new.items, new.deletes)
         if brought and not is_answer:  # it is new, and passed on as it is: nobody has to watch
             self._apply(data)
             made = data
@@ -141,8 +138,7 @@ class Replica:
         made = self._watched(data)
         self._size += len(data)
         found = guard.read_update(data, most=_ANY)
-        self._order.learn(found.items)
-        self._order.delete(found.deletes)
+        self._order.learn(found.items, found.deletes)
         _learn(found, self.known, self._pairs)
         return bool(made)
 

@@ -52,12 +52,16 @@ class _Before(NamedTuple):
     types: int
     gone: int
     last_gone: int
+    values: int
 
 
 class _Client:
-    """Its nodes by the clock that each begins with, and its clocks that are types, or are gone: from, to, from, to."""
+    """Its nodes by the clock that each begins with, its types' clocks, and from where to where what is gone.
 
-    __slots__ = ("end", "gone", "is_typing", "nodes", "right", "starts", "types")
+    `values`, likewise: keys' values of several parts, which Yjs makes when it undoes what was written twice.
+    """
+
+    __slots__ = ("end", "gone", "is_typing", "nodes", "right", "starts", "types", "values")
 
     def __init__(self) -> None:
         self.end = 0
@@ -69,15 +73,29 @@ class _Client:
         self.nodes = array("I")
         self.types = array("I")
         self.gone = array("I")
+        self.values = array("I")
+
+    def cuts(self, clock: int) -> bool:
+        """Whether a clock is within a value, other than its first."""
+        at = bisect_right(self.values, clock)
+        return at % 2 == 1 and self.values[at - 1] != clock
 
     def before(self) -> _Before:
         gone = self.gone
         last = gone[-1] if gone else 0
-        return _Before(self.end, self.right, self.is_typing, len(self.starts), len(self.types), len(gone), last)
+        return _Before(
+            self.end, self.right, self.is_typing, len(self.starts), len(self.types), len(gone), last, len(self.values)
+        )
 
     def back(self, was: _Before) -> None:
         self.end, self.right, self.is_typing = was.end, was.right, was.is_typing
-        del self.starts[was.starts :], self.nodes[was.starts :], self.types[was.types :], self.gone[was.gone :]
+        del (
+            self.starts[was.starts :],
+            self.nodes[was.starts :],
+            self.types[was.types :],
+            self.gone[was.gone :],
+            self.values[was.values :],
+        )
         if self.gone:
             self.gone[-1] = was.last_gone
 
@@ -99,9 +117,9 @@ class Order:
         self._parents: list[str | Place] = [""]
         self._dead: set[Place] = set()  # types that were deleted
 
-    def enter(self, items: list[Item]) -> None:
+    def enter(self, items: list[Item], deletes: list[Run]) -> None:
         """Take in what an update brings, of which nothing may be known. Unsound when it lies; then nothing changes."""
-        if len(items) == 1:  # a keystroke goes on where the last one ended, between the same two
+        if len(items) == 1 and not deletes:  # a keystroke goes on where the last one ended, between the same two
             client, clock, length, left, right, _, _, is_type, is_gone = items[0]
             known = self._clients.get(client)
             if (
@@ -123,14 +141,19 @@ class Order:
                 if item.client not in before:
                     before[item.client] = self._client(item.client).before()
                 self._put(item, is_trusted=False)
+            for run in deletes:
+                known = self._clients.get(run.client)
+                if known is not None and known.values and (known.cuts(run.clock) or known.cuts(run.end)):
+                    raise Unsound("a key's value is cut")
         except Unsound:
             for nodes in (self._up, self._at, self._depth, self._jump, self._space):
                 del nodes[count:]
             for client, was in before.items():
                 self._clients[client].back(was)
             raise
+        self._delete(deletes)
 
-    def learn(self, items: list[Item]) -> None:
+    def learn(self, items: list[Item], deletes: list[Run]) -> None:
         """Take in what a log says, whatever that is; some of it may be known."""
         for item in _ordered(items):
             end = self._client(item.client).end
@@ -140,9 +163,9 @@ class Order:
                 rest = item.clock + item.length - end
                 rest_of_it = item._replace(clock=end, length=rest, left=(item.client, end - 1), parent=None)
                 self._put(rest_of_it, is_trusted=True)
+        self._delete(deletes)
 
-    def delete(self, runs: list[Run]) -> None:
-        """Note what an update deletes, whose items were taken in."""
+    def _delete(self, runs: list[Run]) -> None:
         for run in runs:
             known = self._clients.get(run.client)
             if known is not None and known.types:
@@ -174,8 +197,6 @@ class Order:
             space = self._list(parent, key, is_trusted=is_trusted)
         if right is not None and not is_trusted:
             self._check(space, left, right)
-        if self._keyed[space] and length > 1 and not is_gone and not is_trusted:
-            raise Unsound("a key's value has several parts")
         last = known.nodes[-1] if known.end == clock and known.nodes else -1
         if grows < 0:
             is_new = last < 0 or space != _NOWHERE or self._space[last] != _NOWHERE
@@ -185,6 +206,11 @@ class Order:
             known.starts.append(clock)
             known.nodes.append(self._grow(grows, left, space))
         known.end, known.right, known.is_typing = clock + length, right, not self._keyed[space]
+        if not known.is_typing:
+            if left is not None and not is_trusted and self._clients[left[0]].cuts(left[1] + 1):
+                raise Unsound("a key's value is cut")
+            if length > 1 and not is_gone:
+                known.values.extend((clock, clock + length))
         if is_type:
             known.types.append(clock)
         if is_gone:
