@@ -58,7 +58,8 @@ class _Before(NamedTuple):
 class _Client:
     """Its nodes by the clock that each begins with, its types' clocks, and from where to where what is gone.
 
-    `values`, likewise: keys' values of several parts, which Yjs makes when it undoes what was written twice.
+    `values`, likewise: a type's keys' values of several parts, which Yjs makes when it undoes what was written twice.
+    Of one that is cut in two, pycrdt leaves a part behind when the type is deleted, and its document breaks.
     """
 
     __slots__ = ("end", "gone", "is_typing", "nodes", "right", "starts", "types", "values")
@@ -143,8 +144,8 @@ class Order:
                 self._put(item, is_trusted=False)
             for run in deletes:
                 known = self._clients.get(run.client)
-                if known is not None and known.values and (known.cuts(run.clock) or known.cuts(run.end)):
-                    raise Unsound("a key's value is cut")
+                if known is not None and known.values and known.cuts(run.clock):  # its first parts alone may be
+                    raise Unsound("of a key's value the last is deleted")
         except Unsound:
             for nodes in (self._up, self._at, self._depth, self._jump, self._space):
                 del nodes[count:]
@@ -168,6 +169,8 @@ class Order:
     def _delete(self, runs: list[Run]) -> None:
         for run in runs:
             known = self._clients.get(run.client)
+            if known is not None and known.cuts(run.end) and not known.cuts(run.clock):
+                known.values[bisect_right(known.values, run.end) - 1] = run.end
             if known is not None and known.types:
                 types = known.types
                 found = types[bisect_left(types, run.clock) : bisect_left(types, run.end)]
@@ -209,7 +212,7 @@ class Order:
         if not known.is_typing:
             if left is not None and not is_trusted and self._clients[left[0]].cuts(left[1] + 1):
                 raise Unsound("a key's value is cut")
-            if length > 1 and not is_gone:
+            if length > 1 and not is_gone and isinstance(self._parents[space], tuple):
                 known.values.extend((clock, clock + length))
         if is_type:
             known.types.append(clock)
