@@ -101,6 +101,9 @@ class _Client:
             self.gone[-1] = was.last_gone
 
 
+_NOBODY = _Client()
+
+
 class Order:
     """What is known of a document's items: some thirty bytes for each time that somebody began to write elsewhere."""
 
@@ -136,7 +139,7 @@ class Order:
             ):
                 known.end += length
                 return
-        count, before = len(self._up), dict[int, _Before]()
+        count, lists, before = len(self._up), len(self._keyed), dict[int, _Before]()
         try:
             for item in _ordered(items):
                 if item.client not in before:
@@ -149,21 +152,29 @@ class Order:
         except Unsound:
             for nodes in (self._up, self._at, self._depth, self._jump, self._space):
                 del nodes[count:]
+            del self._keyed[lists:], self._parents[lists:]
+            while len(self._names) >= lists:
+                self._names.popitem()
             for client, was in before.items():
                 self._clients[client].back(was)
+                if not was.end:
+                    del self._clients[client]
             raise
         self._delete(deletes)
 
     def learn(self, items: list[Item], deletes: list[Run]) -> None:
         """Take in what a log says, whatever that is; some of it may be known."""
         for item in _ordered(items):
-            end = self._client(item.client).end
-            if item.clock >= end:
-                self._put(item, is_trusted=True)
-            elif item.clock + item.length > end:
-                rest = item.clock + item.length - end
-                rest_of_it = item._replace(clock=end, length=rest, left=(item.client, end - 1), parent=None)
-                self._put(rest_of_it, is_trusted=True)
+            known = self._client(item.client)
+            end = item.clock + item.length
+            if item.clock < known.end < end:
+                left = (item.client, known.end - 1)
+                item = item._replace(clock=known.end, length=end - known.end, left=left, parent=None)
+            if item.clock >= known.end:
+                try:
+                    self._put(item, is_trusted=True)
+                except Unsound:  # it points to what is not there
+                    self._put(Item(item.client, item.clock, item.length, is_gone=True), is_trusted=True)
         self._delete(deletes)
 
     def _delete(self, runs: list[Run]) -> None:
@@ -241,8 +252,10 @@ class Order:
 
     def _find(self, place: Place) -> tuple[int, bool]:
         """The node that a place is in, and whether it is its first."""
-        known = self._clients[place[0]]
-        at = bisect_right(known.starts, place[1]) - 1
+        known = self._clients.get(place[0])
+        at = -1 if known is None else bisect_right(known.starts, place[1]) - 1
+        if known is None or at < 0:
+            raise Unsound("it points to what is not there")
         return known.nodes[at], known.starts[at] == place[1]
 
     def _list(self, parent: str | Place | None, key: str | None, *, is_trusted: bool) -> int:
@@ -250,7 +263,7 @@ class Order:
         if parent is None:
             return _NOWHERE
         if not isinstance(parent, str):
-            known = self._clients[parent[0]]
+            known = self._clients.get(parent[0], _NOBODY)
             at = bisect_left(known.types, parent[1])
             if at == len(known.types) or known.types[at] != parent[1]:
                 if not is_trusted and not bisect_right(known.gone, parent[1]) % 2:
