@@ -10,8 +10,11 @@ from mdserver.model import live, log
 from mdserver.store.db import Database, Reader
 from mdserver.store.marker import Marker
 
-from .replica import Replica
+from .replica import Replica, read
 from .room import Guard, Room
+
+AT_ONCE = 32 << 10
+"""Bytes of a log up to which it is read before its document is shown; a longer one is read while people look at it."""
 
 
 class _Found(NamedTuple):
@@ -28,14 +31,25 @@ async def load(
     """
     found, is_unsettled = await database.read(lambda db: _found(db, document_id))
 
+    size = sum(map(len, found.updates))
+    is_long = size + len(found.snapshot or b"") > AT_ONCE
+
     def made() -> Replica:
         with marker.loading(document_id):
-            return Replica.load(found.snapshot, found.updates, most=most, kind=found.kind)
+            make = Replica.open if is_long else Replica.load
+            return make(found.snapshot, found.updates, most=most, kind=found.kind)
 
     replica = await asyncio.to_thread(made)
-    guard, size = Guard(marker, document_id, refused), sum(map(len, found.updates))
+    guard = Guard(marker, document_id, refused)
     room = Room(document_id, replica, found.head, guard=guard, tail_rows=len(found.updates), tail_bytes=size)
+    if is_long:
+        room.reading = asyncio.create_task(_read(replica, found))
     return room, is_unsettled
+
+
+async def _read(replica: Replica, found: log.Log) -> None:
+    """Have a replica learn its log, so that it can take something in; to be looked at it has not to wait for that."""
+    replica.learn(await asyncio.to_thread(read, found.snapshot, found.updates))
 
 
 def beyond(db: Reader, *, document_id: str, seq: int) -> log.Log | None:

@@ -8,6 +8,7 @@ what they still have.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -121,6 +122,8 @@ class Room:
         self.author_changed = False
         self.is_marked = False
         """Whether the document is known to be unsettled, and no version of it is being made."""
+        self.reading: asyncio.Task[None] | None = None
+        """Reads the log: until it has ended, nothing can be taken in."""
         self.is_dropped = False
         """Whether it is only kept until all of it is stored: its replica cannot be trusted any more."""
         self.on_settled: Callable[[], object] = _nothing

@@ -159,6 +159,8 @@ class Connection:
         if held is None or not self.outbox.is_drained():
             return False
         room, started = held.seat.room, time.perf_counter()
+        if not room.replica.is_ready:
+            return False
         try:
             update = protocol.change_of(data, len(address))
             message = protocol.awareness_of(data, len(address)) if update is None else Change(update)
@@ -320,6 +322,10 @@ class Connection:
                 raise Closing(TOO_BIG, f"an update may have {most} bytes")
             if len(data) > LONG:
                 read = await asyncio.to_thread(_read, message)
+                if seat not in room.seats:
+                    return weight
+            if not room.replica.is_ready and room.reading is not None and not isinstance(message, Step1):
+                await asyncio.shield(room.reading)
                 if seat not in room.seats:
                     return weight
         started = time.perf_counter()

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Doc, Text
 
-from mdserver.collab.replica import Broken, Effect, Replica
+from mdserver.collab.replica import Broken, Effect, Replica, read
 from mdserver.crdt import text as crdt
-from mdserver.crdt.guard import read_state
+from mdserver.crdt.guard import read_state, read_update
 from mdserver.crdt.lib0 import Unsound, number
 from tests.crdt.mutants import mutant, parents
 from tests.crdt.test_guard import named, paragraph, text, update
@@ -268,3 +268,19 @@ def test_nearly_sound_updates_leave_what_the_log_says(seed: int) -> None:
         again = Replica.load(None, rows, most=1 << 20)
         assert (again.text(), again.known) == (replica.text(), replica.known)
         assert Replica.load(replica.snapshot(), [], most=1 << 20).text() == replica.text()
+
+
+def test_a_long_log_can_be_looked_at_before_it_is_read() -> None:
+    log = [crdt.first_update("hello \U0001f389")]
+    replica = Replica.open(None, log, most=MOST)
+    assert (replica.is_ready, replica.text()) == (False, "hello \U0001f389")
+    ada = Author(7, replica.missing(b"\0"))
+    learnt = read(None, log)
+    followed = ada.write(0, "\U0001f600")  # somebody else's row, while it is read
+    assert replica.follow(followed)
+    replica.learn(learnt)
+    assert replica.is_ready
+    (client, clock) = next((run.client, run.clock) for run in read_update(followed).runs)
+    with pytest.raises(Unsound):  # between the halves of what was followed
+        replica.take(update((9, 0, [text("x", origin=(client, clock))])))
+    assert replica.take(ada.write(0, "A")).effect is Effect.NEW
