@@ -25,6 +25,7 @@ _EXACT = 8_000_000  # cells (a bit of memory each) up to which a longest common 
 _ALWAYS = 4_096  # cells of one alignment that is made even when the budget is spent
 _WORDY = 1_000_000  # characters of a region up to which it is cut into words
 _SNAP = 256  # characters to look back or ahead for a blank before cutting just anywhere
+_ANCHORED = 20_000  # lines of both sides up to which those that each has once are paired before all others
 _ALPHABET = 0x110000  # different tokens that can be written as characters
 
 # Scripts written without blanks are compared sign by sign; combining marks and joiners stay with their base.
@@ -172,7 +173,8 @@ def _text_hunks(old: str, new: str, budget: _Budget) -> list[Hunk]:
     before, after = _lines(old[start:end]), _lines(new[start:new_end])
     old_at, new_at = _offsets(before, start), _offsets(after, start)
     found: list[Hunk] = []
-    for hunk in _token_hunks(before, after, budget):
+    # Blank lines, which are alike everywhere, must not outweigh a paragraph.
+    for hunk in _token_hunks(before, after, budget, anchored=len(before) + len(after) <= _ANCHORED):
         region = _placed(hunk, old_at, new_at)
         if region.old_end - region.old_start + region.new_end - region.new_start <= _WORDY:
             found += _word_hunks(old, new, region, budget)
@@ -347,7 +349,7 @@ def _common_suffix(a: str, b: str, limit: int) -> int:
 # ---- tokens
 
 
-def _token_hunks(old: Sequence[str], new: Sequence[str], budget: _Budget) -> list[Hunk]:
+def _token_hunks(old: Sequence[str], new: Sequence[str], budget: _Budget, *, anchored: bool = False) -> list[Hunk]:
     numbers: dict[str, int] = {}
     old_numbers = [numbers.setdefault(token, len(numbers)) for token in old]
     new_numbers = [numbers.setdefault(token, len(numbers)) for token in new]
@@ -355,7 +357,12 @@ def _token_hunks(old: Sequence[str], new: Sequence[str], budget: _Budget) -> lis
         return [Hunk(0, len(old), 0, len(new))]
     # One character for each different token: rapidfuzz compares strings exactly, other sequences by hash.
     x, y = "".join(map(chr, old_numbers)), "".join(map(chr, new_numbers))
-    return _slid(_trim_and_align(x, y, Hunk(0, len(x), 0, len(y)), budget), x, y)
+    found: list[Hunk] = []
+    i = j = 0
+    for p, q in _anchors(x, y) if anchored else []:
+        found += _trim_and_align(x, y, Hunk(i, p, j, q), budget)
+        i, j = p + 1, q + 1
+    return _slid(found + _trim_and_align(x, y, Hunk(i, len(x), j, len(y)), budget), x, y)
 
 
 def _trim_and_align(x: str, y: str, region: Hunk, budget: _Budget) -> list[Hunk]:

@@ -167,6 +167,13 @@ def test_a_merge_is_the_same_every_time(texts: tuple[str, str, str]) -> None:
         pytest.param("- b", "x b", "-y b", "x y b", id="neighbouring words are parted"),
         pytest.param("a b c d\n", "a d\n", "a b d\n", "a d\n", id="deletions unite"),
         pytest.param("1\n2\n3\n4\n", "1\n4\n", "1\n2\nnew\n3\n4\n", "1\nnew\n4\n", id="a new line among deleted ones"),
+        pytest.param(
+            "one\n\ntwo\n\nstay here\n",
+            "stay here\n\nthree\n\nfour\n",
+            "one\n\ntwo\n\nstay right here\n",
+            "stay right here\n\nthree\n\nfour\n",
+            id="blank lines do not outweigh a paragraph",
+        ),
     ],
 )
 def test_merges_without_overlap(base: str, server: str, client: str, expected: str) -> None:
