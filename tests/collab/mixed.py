@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -14,7 +15,7 @@ from tests.npm import scenarios
 from tests.npm.clients import Client, Driver, Field, Kind
 from tests.robust.program import Answer
 
-from .houses import House
+from .houses import House, until
 
 SORTS: list[tuple[Kind, Field]] = [
     ("hocuspocus", "codemirror"),
@@ -113,11 +114,21 @@ def opening(
 
 
 async def follows(house: House, document: str, one: Client) -> None:
-    """Wait until REST gives what this client has."""
-    if one.field != "tiptap":
-        await house.reads(document, await one.seen())
-        return
-    await house.reads(document, richtext.text_of(ytext.load(base64.b64decode(await one.update()), [])))
+    """Wait until REST and a client have the same: each may have to hear something of the other."""
+    said = found = ""
+
+    async def same() -> bool:
+        nonlocal said, found
+        if one.field == "tiptap":
+            said = richtext.text_of(ytext.load(base64.b64decode(await one.update()), []))
+        else:
+            said = await one.seen()
+        found = await house.text(document)
+        return said == found
+
+    with contextlib.suppress(TimeoutError):
+        await until(same)
+    assert found == said
 
 
 async def converge(house: House, node: Driver, *, seed: int, steps: int, rest: bool, rich: bool = False) -> list[str]:

@@ -31,6 +31,10 @@ async def soak(place: Path, *, seed: int, minutes: float) -> list[str]:
                 "converging": mixed.converge(house, node, seed=now, steps=200, rest=False),
                 "converging with REST": mixed.converge(house, node, seed=now, steps=200, rest=True),
                 "typing with REST": mixed.type_on(house, node, seed=now, clients=3, edits=10),
+                "converging with REST in TipTap": mixed.converge(
+                    house, node, seed=now, steps=100, rest=True, rich=True
+                ),
+                "typing with REST in TipTap": mixed.type_on(house, node, seed=now, clients=3, edits=10, rich=True),
                 moment or "kill": story.live(moment),
             }.items():
                 faults += [f"seed {now}, {what}: {fault}" for fault in await work]
