@@ -218,7 +218,6 @@ async def test_edits_and_lost_connections(node: Driver, house: House, seed: int,
 async def test_killed_while_people_type(node: Driver, house: House) -> None:
     story = Story(house, node, seed=1, rich=True)
     assert await story.live(clients=2) == []
-    assert await story.live("live-projected", clients=2) == []
     assert story.typed > 0
 
 
