@@ -201,10 +201,14 @@ async function write ({ edits, characters, together }) {
   const text = doc.getText('content')
   let seed = 1
   const chance = most => { seed = (seed * 1103515245 + 12345) % 2147483648; return seed % most }
-  if (characters) text.insert(0, 'Some words of a long text, again and again.\n'.repeat(characters / 44))
-  const updates = [Y.encodeStateAsUpdate(doc)]
+  const updates = []
   let some = []
   doc.on('update', update => some.push(update))
+  const line = 'Some words of a long text, again and again.\n'
+  while (text.length < characters) { // an update may have a megabyte
+    text.insert(0, line.repeat(2000))
+    updates.push(some.pop())
+  }
   for (let n = 0; n < edits; n++) {
     if (text.length > 50 && chance(10) < 4) text.delete(chance(text.length - 10), 1 + chance(8))
     else text.insert(chance(text.length + 1), 'edited '.slice(0, 1 + chance(7)))
@@ -216,7 +220,8 @@ async function write ({ edits, characters, together }) {
     writer.update(update)
     while (writer.socket.bufferedAmount > 1 << 20) await sleep(5)
   }
-  while (true) { // until it has been taken in
+  for (let tries = 0; ; tries++) { // until it has been taken in
+    if (tries === 400) throw new Error('the document was not taken in')
     const reader = await open(name)
     reader.socket.close()
     if (reader.state >= Y.encodeStateAsUpdate(doc).length - 1000) break
