@@ -6,7 +6,6 @@ its document in an unknown state: `Broken` says that this replica must be droppe
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -224,8 +223,6 @@ class Replica:
 
 
 _NOTHING = b"\x00\x00"
-_BEYOND = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")  # UTF-8 of what takes two UTF-16 code units, or numbers like it
-_PAIR = re.compile("[\U00010000-\U0010ffff]")
 _ANY = 1 << 31  # items: the log was bounded when it was written
 
 

@@ -1,7 +1,7 @@
 """One live document: its clients, what they send, and what of it is durable. No I/O; all of it on the event loop.
 
 What a client sends is judged, taken into the replica and passed on at once. It waits in `pending` until the rooms'
-saver (rooms.py) has stored it, and only then is its sender told that it is saved. After a failure nothing is lost: it
+saver (saver.py) has stored it, and only then is its sender told that it is saved. After a failure nothing is lost: it
 waits on, and when too much waits, further edits are not taken in until the store works again; then all are asked for
 what they still have.
 """
