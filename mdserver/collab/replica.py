@@ -141,11 +141,15 @@ class Replica:
             data = _sure(lambda: get_update(whole, state))
             new = guard.read_update(data)
         self._order.enter(new.items, new.deletes)
-        if brought and not is_answer:  # it is new, and passed on as it is: nobody has to watch
-            self._apply(data)
-            made = data
-        else:
-            made = self._watched(data)
+        try:
+            if brought and not is_answer:  # it is new, and passed on as it is: nobody has to watch
+                self._apply(data)
+                made = data
+            else:
+                made = self._watched(data)
+        except Unsound:  # the guard was wrong about it, and the order knows it already
+            self.learn(read(self.snapshot(), ()))
+            raise
         self._size += grows
         _learn(new, self.known, self._pairs)
         if not made:

@@ -47,6 +47,27 @@ def loaded(words: str = "hello") -> Replica:
     return Replica.load(None, [crdt.first_update(words)], most=MOST)
 
 
+def test_nothing_is_kept_of_what_pycrdt_alone_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = loaded()
+    before = replica.snapshot()
+    ada, again = Author(7, before), Author(7, before)
+    for at in (5, 0, 3):
+        ada.write(at, " world")
+    refused = ada.doc.get_update(replica.state_vector())
+
+    def refuse(data: bytes) -> None:
+        raise ValueError("as if the guard had missed something")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replica._doc, "apply_update", refuse)
+        with pytest.raises(Unsound):
+            replica.take(refused)
+    for at in (2, 0, 4, 1, 6, 3, 8, 5, 2, 10):
+        assert replica.take(again.write(at, "ab")).effect is Effect.NEW
+    assert replica.text() == str(again.content)
+    assert replica.known == read_state(replica.state_vector())
+
+
 def test_an_edit_is_taken_in_as_it_came() -> None:
     replica = loaded()
     ada = Author(7, replica.snapshot())
