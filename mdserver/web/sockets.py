@@ -325,7 +325,11 @@ class Connection:
                 if seat not in room.seats:
                     return weight
             if not room.replica.is_ready and room.reading is not None and not isinstance(message, Step1):
-                await asyncio.shield(room.reading)
+                try:
+                    await asyncio.shield(room.reading)
+                except Exception:  # whatever it is: it is no fault of this client, and may be another one the next time
+                    log.exception("a document's log could not be read: %s", room.document_id)
+                    self.live.rooms.reset(room)
                 if seat not in room.seats:
                     return weight
         started = time.perf_counter()

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from mdserver.collab.replica import Broken
+from mdserver.collab import loading
+from mdserver.collab.replica import Broken, Learnt
 from mdserver.errors import NotFound
 from mdserver.web.live import LIVE
 
@@ -92,4 +93,25 @@ async def test_a_text_that_cannot_be_had_does_not_end_the_saving(
         await other.until(lambda: other.saved == 2)
         await shown(ada, untouched, "two")
     await shown(ada, id, "one")
+    await sound(server)
+
+
+async def test_a_log_that_cannot_be_read_is_no_fault_of_who_writes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await server.person("Ada")
+    id = await document(ada, "long " * 8_000)
+
+    def fail(*_: object) -> Learnt:
+        raise RuntimeError("as if no thread could be had")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "read", fail)
+        async with opened(ada, id) as editor:
+            await editor.write("lost?")
+            await editor.until(lambda: editor.code == 4205)
+    async with opened(ada, id) as editor:
+        await editor.write("kept ")
+        await editor.until(lambda: editor.saved == 2)
+        await shown(ada, id, "long " * 8_000 + "kept ")
     await sound(server)
