@@ -110,6 +110,16 @@ async def test_versions_of_the_last_month_can_be_replayed(database: Database, fr
     assert await database.read(broken) == []
 
 
+async def test_a_log_of_many_clients(database: Database, frozen: Clock) -> None:
+    ada, workspace_id = await person(database, "ada")
+    id = (await document(database, ada, workspace_id)).id
+    for seed in range(20):
+        await typed(database, [ada], id, 3, frozen, seed=seed)
+    frozen.forward(60 * clock.DAY)
+    assert await compacted(database, id) > 50
+    assert await database.read(broken) == []
+
+
 async def test_a_log_that_was_changed_meanwhile_is_left_alone(database: Database, frozen: Clock) -> None:
     ada, workspace_id = await person(database, "ada")
     id = (await document(database, ada, workspace_id)).id
