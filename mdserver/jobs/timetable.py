@@ -197,7 +197,8 @@ class Timetable:
             heard = False
             if ended.how == "done":
                 heard = job.alarm is not None and jobs.all_clear(tx, mine)
-                jobs.succeed(tx, mine, ended.sentence, due_at=job.due_after(clock.now()))
+                now = clock.now()
+                jobs.succeed(tx, mine, ended.sentence, ended_at=now, due_at=job.due_after(now))
             elif ended.how == "stopped":
                 jobs.stop(tx, mine)
             elif ended.how == "failed":

@@ -118,12 +118,12 @@ def renew(tx: Tx, mine: Claim) -> bool:
     )
 
 
-def succeed(tx: Tx, mine: Claim, outcome: str, *, due_at: int) -> None:
+def succeed(tx: Tx, mine: Claim, outcome: str, *, ended_at: int, due_at: int) -> None:
     """Give the claim back: the job did what it does, and is due again later."""
     tx.run(
         "UPDATE jobs SET runner = NULL, lease_until = NULL, ended_at = $1, succeeded_at = $1, outcome = $2,"
         " error = NULL, failures = 0, due_at = $3 WHERE name = $4 AND runner = $5",
-        clock.now(),
+        ended_at,
         outcome,
         due_at,
         mine.name,

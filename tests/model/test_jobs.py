@@ -36,6 +36,11 @@ async def taken(database: Database) -> Claim:
     return mine
 
 
+def succeed(tx: Tx, mine: Claim, outcome: str, *, every: int = EVERY) -> None:
+    now = clock.now()
+    jobs.succeed(tx, mine, outcome, ended_at=now, due_at=now + every)
+
+
 async def state(database: Database) -> Record:
     return (await database.read(jobs.records))[NAME]
 
@@ -91,7 +96,7 @@ async def test_a_run_that_succeeds(database: Database, frozen: Clock) -> None:
     assert mine is not None
     assert (await state(database)).is_running(frozen.now)
     frozen.forward(clock.MINUTE)
-    await database.write(lambda tx: jobs.succeed(tx, mine, "3 things swept", due_at=frozen.now + EVERY))
+    await database.write(lambda tx: succeed(tx, mine, "3 things swept"))
     found = await state(database)
     assert found == record(
         frozen.now + EVERY,
@@ -114,7 +119,7 @@ async def test_failures_are_kept_until_it_succeeds(database: Database, frozen: C
         assert await claimed(database) is None
         frozen.now = found.due_at
     mine = await taken(database)
-    await database.write(lambda tx: jobs.succeed(tx, mine, "swept", due_at=frozen.now + EVERY))
+    await database.write(lambda tx: succeed(tx, mine, "swept"))
     found = await state(database)
     assert (found.failures, found.error, found.outcome) == (0, None, "swept")
 
@@ -154,7 +159,7 @@ async def test_a_claim_is_renewed_until_it_is_lost(database: Database, frozen: C
     assert not await database.write(lambda tx: jobs.renew(tx, mine))
 
     def late(tx: Tx) -> None:
-        jobs.succeed(tx, mine, "too late", due_at=0)
+        succeed(tx, mine, "too late")
         jobs.fail(tx, mine, "too late", every=EVERY)
         jobs.stop(tx, mine)
 
@@ -194,7 +199,7 @@ async def test_of_many_who_reach_for_it_one_gets_it(database: Database) -> None:
     for _ in range(5):
         got = [one for one in await asyncio.gather(*(claimed(database) for _ in range(16))) if one is not None]
         assert len(got) == 1
-        await database.write(lambda tx, mine=got[0]: jobs.succeed(tx, mine, "swept", due_at=clock.now()))  # type: ignore[misc]
+        await database.write(lambda tx, mine=got[0]: succeed(tx, mine, "swept", every=0))  # type: ignore[misc]
 
 
 async def test_of_two_servers_on_one_database_one_gets_it() -> None:
@@ -205,7 +210,7 @@ async def test_of_two_servers_on_one_database_one_gets_it() -> None:
                 reaching = (claimed(database) for database in both for _ in range(4))
                 got = [one for one in await asyncio.gather(*reaching) if one is not None]
                 assert len(got) == 1
-                await both[0].write(lambda tx, mine=got[0]: jobs.succeed(tx, mine, "swept", due_at=clock.now()))  # type: ignore[misc]
+                await both[0].write(lambda tx, mine=got[0]: succeed(tx, mine, "swept", every=0))  # type: ignore[misc]
         finally:
             for database in both:
                 await database.close()
