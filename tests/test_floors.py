@@ -22,6 +22,8 @@ FLOORS = {
     "transfer": 3,
     "collab": 3,
     "backup": 3,
+    "client": 3,
+    "folder": 3,
     "model": 2,
     "store": 1,
 }
