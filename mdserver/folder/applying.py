@@ -12,7 +12,7 @@ from mdserver import merge
 from mdserver.transfer.source import Unreadable, text_of
 
 from .disk import TEMP, Changed, Disk, Unfit
-from .names import OWN, joined, last, local_name, parent
+from .names import OWN, below_name, joined, last, local_name, parent
 from .placing import Held, Placer
 from .reading import is_settled
 from .rows import Clash, Local, Remote, Sig, Told, Writing
@@ -75,6 +75,8 @@ class Applier:
         self._remove_files()
         order = self._placer.order()
         paths = self._place(order)
+        if any(row.path.startswith(f"{OWN}/") for row in self._state.locals.values()):
+            paths |= self._place(order)  # somebody who had a place was put aside for who should have it
         self._remove_directories()
         for remote in order:
             path = paths.get(remote.id)
@@ -190,6 +192,8 @@ class Applier:
                 self._join_folder(remote, path)
             elif remote.kind == "folder":
                 self._agree(remote)
+        odd = (row.id for row in self._state.locals.values() if row.directory and not row.is_folder)
+        left |= {id for id in odd if _is_odd(self._state.locals[id])}
         for id in left:
             self._tidy(id)
         return paths
@@ -266,6 +270,7 @@ class Applier:
             version=version,
             hash=_hash(text),
         )
+        row = self._placer.coming(row)
         self._placer.made(row)
         if self._disk.status(path) is None:
             self._ready(row, text, text, seen=None, mode=None, told=Told(what="pulled", path=path, words="came"))
@@ -396,6 +401,11 @@ def recover(state: State, disk: Disk) -> None:
             with state.transaction():
                 directory = path if row.is_folder else row.directory
                 state.put_local(msgspec.structs.replace(row, path=path, directory=directory))
+
+
+def _is_odd(row: Local) -> bool:
+    """Whether a document's directory has a name that only we give."""
+    return below_name(last(row.path)) != last(row.directory)
 
 
 def _hash(text: str) -> str:

@@ -41,6 +41,8 @@ class Placer:
         self._state, self._snapshot, self._folders, self._tell = state, snapshot, folders, tell
         self._names: dict[str, dict[str, str]] = defaultdict(dict)
         """Directory → folded name → who has it: an id, or a mark for what is no document."""
+        self._coming: dict[str, Local] = {}
+        """Documents that have a place, and perhaps a directory, but no file yet."""
         for row in state.locals.values():
             self._take(row)
         owned = {row.directory for row in state.locals.values()}
@@ -74,13 +76,12 @@ class Placer:
         wanted = local_name(remote.filename)
         if row is None:
             return self._found_place(remote, directory, wanted)
-        agreed = (row.parent_id, row.filename) == (remote.parent_id, remote.filename)
-        if agreed and not row.path.startswith(f"{OWN}/"):
-            is_as_good = row.name == wanted or self._occupant(directory, wanted) is not None
-            if (
-                is_as_good or last(row.path) != row.name
-            ):  # the latter: it was renamed here, and the server knows not yet
-                return row.path
+        is_agreed = (row.parent_id, row.filename) == (remote.parent_id, remote.filename)
+        is_renamed_here = last(row.path) != row.name  # and the server does not know of it yet
+        if row.path.startswith(f"{OWN}/"):
+            pass
+        elif is_agreed and (row.name == wanted or is_renamed_here or not self._can_be_had(directory, wanted)):
+            return row.path
         self._check(joined(directory, wanted), folder=row.is_folder)
         name = self._free(remote, directory, wanted)
         self._move(row, remote, joined(directory, name))
@@ -90,11 +91,11 @@ class Placer:
         """The directory for what stands below a document; it is made when there is none yet."""
         if not id:
             return ""
-        row = self._state.locals.get(id)
+        row = self._state.locals.get(id) or self._coming.get(id)
         if row is None or row.path.startswith(f"{OWN}/"):
             raise Held("stands below a document that is not here")
         if row.directory:
-            return row.directory
+            return self._improved(row).directory
         above = parent(row.path)
         name = below_name(last(row.path))
         if self._names[above].get(fold(name)) != _NEW or not self._is_directory(joined(above, name)):
@@ -104,6 +105,13 @@ class Placer:
         inode = self._folders.make_directory(path)
         self._keep(row, msgspec.structs.replace(row, directory=path, dir_inode=inode))
         return path
+
+    def coming(self, row: Local) -> Local:
+        """A document that has come, with the directory that was made for it before."""
+        waited = self._coming.pop(row.id, None)
+        if waited is None:
+            return row
+        return msgspec.structs.replace(row, directory=waited.directory, dir_inode=waited.dir_inode)
 
     def made(self, row: Local) -> None:
         """Note the name of a document that has come."""
@@ -122,7 +130,8 @@ class Placer:
         self._check(path, folder=is_folder)
         is_there = self._is_directory(path) if is_folder else self._snapshot.has_file(path)
         if is_there and self._occupant(directory, wanted) == _NEW:
-            return path  # the same name on both sides, and neither knew of the other: they are joined
+            # The same name on both sides, and neither knew of the other: they are joined.
+            return path if is_folder else self._awaited(remote, path)
         path = joined(directory, self._free(remote, directory, wanted))
         if is_folder:
             inode = self._folders.make_directory(path)
@@ -140,7 +149,29 @@ class Placer:
             )
             self._keep(None, row)
             self._tell(Told(what="made", path=path, words="the folder was made"))
+            return path
+        return self._awaited(remote, path)
+
+    def _awaited(self, remote: Remote, path: str) -> str:
+        row = Local(
+            id=remote.id,
+            kind=remote.kind,
+            parent_id=remote.parent_id,
+            filename=remote.filename,
+            name=last(path),
+            path=path,
+        )
+        self._coming[remote.id] = row
+        self._take(row)
         return path
+
+    def _improved(self, row: Local) -> Local:
+        """A document's directory gets its own name back, once it can be had."""
+        wanted = below_name(last(row.path))
+        if row.is_folder or last(row.directory) == wanted or self._occupant(parent(row.path), wanted) is not None:
+            return row
+        self._move_directory(row)
+        return self._state.locals.get(row.id) or self._coming[row.id]
 
     def _move(self, row: Local, remote: Remote, path: str) -> None:
         """Rename a document's file and its directory."""
@@ -164,14 +195,13 @@ class Placer:
         if is_there and not row.path.startswith(f"{OWN}/"):
             self._tell(Told(what="moved", path=path, words=f"was moved here from {row.path}"))
 
-    def _move_directory(self, row: Local) -> None:
-        """Let the directory of a document follow its file."""
+    def _move_directory(self, row: Local, *, to: str = "") -> None:
+        """Let the directory of a document follow its file, or give it another name."""
         above, old = parent(row.path), row.directory
-        wanted = joined(above, below_name(last(row.path)))
-        if wanted == old:
+        name = to or below_name(last(row.path))
+        if joined(above, name) == old:
             return
-        occupant = self._occupant(above, last(wanted))
-        new = wanted if occupant in (None, row.id) else joined(above, self._numbered(above, last(wanted)))
+        new = joined(above, name if self._occupant(above, name) in (None, row.id) else self._numbered(above, name))
         if self._folders.is_there(old):
             self._folders.move(old, new)
         self._keep(row, msgspec.structs.replace(row, directory=new))
@@ -197,7 +227,10 @@ class Placer:
         occupant = self._occupant(directory, wanted)
         if occupant in (None, remote.id):
             return wanted
-        other = self._state.locals.get(occupant or "")
+        other = self._state.locals.get(occupant or "") or self._coming.get(occupant or "")
+        if other is not None and self._is_below(other, wanted):
+            self._move_directory(other, to=self._numbered(directory, wanted))
+            return wanted
         if other is not None and fold(last(other.path)) == fold(wanted) and self._is_leaving(other):
             aside = f"{OWN}/{TEMP}/moved-{other.id}"
             if self._folders.is_there(other.path):
@@ -211,11 +244,24 @@ class Placer:
                 return wanted
         return self._numbered(directory, wanted)
 
+    def _can_be_had(self, directory: str, name: str) -> bool:
+        occupant = self._occupant(directory, name)
+        other = self._state.locals.get(occupant or "")
+        if occupant is None or (other is not None and self._is_below(other, name)):
+            return True
+        return other is not None and fold(last(other.path)) == fold(name) and self._is_leaving(other)
+
+    def _is_below(self, row: Local, name: str) -> bool:
+        """Whether a document has a name by its directory alone: that gives way to what is really called so."""
+        return not row.is_folder and bool(row.directory) and fold(last(row.path)) != fold(name)
+
     def _is_leaving(self, row: Local) -> bool:
+        """Whether a document is about to get another name, or bears one that is not its own."""
         remote = self._state.remotes.get(row.id)
         if remote is None or remote.gone:
             return False
-        return (row.parent_id, row.filename) != (remote.parent_id, remote.filename)
+        moves = (row.parent_id, row.filename) != (remote.parent_id, remote.filename)
+        return moves or (last(row.path) == row.name and fold(row.name) != fold(local_name(remote.filename)))
 
     def _numbered(self, directory: str, name: str) -> str:
         given, number = name, 1
@@ -238,6 +284,9 @@ class Placer:
         if before is not None:
             self.leave(before)
         self._take(row)
+        if row.id in self._coming:
+            self._coming[row.id] = row
+            return
         with self._state.transaction():
             self._state.put_local(row)
 
