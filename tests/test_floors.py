@@ -21,6 +21,7 @@ FLOORS = {
     "web": 4,
     "transfer": 3,
     "collab": 3,
+    "sync": 3,
     "backup": 3,
     "model": 2,
     "store": 1,
