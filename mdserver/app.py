@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import __version__, authorities, terms
+from .collab.bringing import bring
 from .collab.rooms import Rooms
 from .collab.settling import settle
 from .config import Config
@@ -21,7 +22,7 @@ from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
 from .jobs.table import jobs, scheduled_backups
 from .jobs.timetable import Timetable
-from .model import users
+from .model import changes, users
 from .model.search import Indexer
 from .model.updates import Door
 from .store.datadir import DataDirectory
@@ -29,6 +30,7 @@ from .store.db import Database
 from .store.marker import Marker
 from .store.migrate import Migration, migrate_postgres, migrate_sqlite
 from .supervisor import Supervisor
+from .sync.pushing import Pusher
 from .web import (
     accounts,
     api,
@@ -38,6 +40,7 @@ from .web import (
     document_parts,
     documents,
     edge,
+    events,
     health,
     history,
     invitations,
@@ -52,6 +55,7 @@ from .web import (
     search,
     shelf,
     signin,
+    sync,
     traffic,
     versions,
     workspaces,
@@ -86,6 +90,8 @@ ROUTES = (
     live.routes,
     live.parts,
     search.routes,
+    sync.routes,
+    events.routes,
     docs.routes,
     pages.routes,
     health.routes,
@@ -184,6 +190,8 @@ def create_app(
         ),
         user_sockets=config.limits.user_sockets,
     )
+    app[events.EVENTS] = streams = events.Events(database, sockets)
+    app[sync.PUSHER] = Pusher(database, door, live=partial(bring, sockets.rooms))
     passwords = Passwords(password_profile or PROFILES[config.accounts.password_hashing])
     app[auth.PASSWORDS] = passwords
     app[auth.MAILER] = None
@@ -191,6 +199,7 @@ def create_app(
     alarm = partial(_tell_administrators, app) if config.mail.host else None
     app[TIMETABLE] = timetable = Timetable(database, jobs(config, database, backups, alarm=alarm))
     sources: list[metrics.Source] = [timetable.figures, indexer.figures, sockets.rooms.figures, sockets.figures]
+    sources.append(streams.figures)
     app[metrics.SOURCES] = sources
     if backups is not None:
         _tell_of_backups(app, backups)
@@ -209,6 +218,7 @@ def create_app(
         await mailer.close()
 
     async def noting(app: web.Application) -> AsyncIterator[None]:
+        await database.write(changes.begin)
         await accounts.recall(app)
         if backups is not None:
             await backups.look()
@@ -233,6 +243,7 @@ def create_app(
         await sockets.rooms.close()
 
     async def parting(_: web.Application) -> None:
+        streams.close()
         await sockets.close()
 
     async def keeping_time(_: web.Application) -> AsyncIterator[None]:
@@ -247,6 +258,7 @@ def create_app(
     app[health.CHECKS]["live"] = sockets.rooms.state
     pages.mount(app)
     live.mount(app)
+    events.mount(app)
     router.mount(app, [route for resource in ROUTES for route in resource.all])
     return app
 

@@ -50,6 +50,11 @@ SLUGS: dict[str, tuple[str, str]] = {
     ),
     "last-owner": ("A workspace keeps at least one owner", "Make somebody else an owner first."),
     "gone": ("This was here and is gone", "The object was removed or the link has been used or has expired."),
+    "resync-required": (
+        "This cursor leads nowhere any more",
+        "The server was restored, or what the cursor has missed is forgotten. Pull again without a cursor: it brings"
+        " everything. What it does not bring is gone, unless it was edited on this device, which then sends it.",
+    ),
     "stale": (
         "It has changed since you read it",
         "`If-Match` names an older state. Read again, or use `PATCH …/content`, which merges.",

@@ -46,6 +46,19 @@ def first(moment: int) -> str:
     return f"{text[:8]}-{text[8:]}"
 
 
+def pack(id: str) -> bytes:
+    """An id as its 16 bytes."""
+    return bytes.fromhex(id.replace("-", ""))
+
+
+def unpack(data: bytes) -> str:
+    """The id of 16 bytes. ValueError when they are not as many."""
+    if len(data) != 16:
+        raise ValueError("an id has 16 bytes")
+    text = data.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def is_id(text: str) -> bool:
     """Whether the text is a UUIDv7 in lower-case canonical form."""
     return _FORM.fullmatch(text) is not None

@@ -21,6 +21,7 @@ FLOORS = {
     "web": 4,
     "transfer": 3,
     "collab": 3,
+    "sync": 3,
     "backup": 3,
     "client": 3,
     "folder": 3,

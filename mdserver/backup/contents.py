@@ -28,8 +28,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         return table == "schema_migrations" or table.startswith(self.derived)
 
 
-# The search index starts empty and is filled by the server's indexer, which follows the change log; a new epoch for
-# clients that sync will be written by `afterwards`.
+# The search index starts empty and is filled by the server's indexer, which follows the change log. The process that
+# opens what was restored begins a new epoch by itself, so clients that were further on are told to begin anew.
 ALL = Contents(
     tables=(
         "users",
@@ -55,7 +55,12 @@ ALL = Contents(
         "refused_updates",
         "favourites",
         "changes",
+        "epochs",
+        "epoch_starts",
+        "change_horizons",
+        "conflicts",
         "idempotency_keys",
+        "operations",
         "audit",
     ),
     derived=("search_", "jobs"),

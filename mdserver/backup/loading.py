@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mdserver.errors import StorageFull
-from mdserver.store.db import Tx
+from mdserver.store.db import Process, Tx
 from mdserver.store.migrate import LEDGER, Migration, apply
 from mdserver.store.translate import for_postgres
 
@@ -93,7 +93,7 @@ class SQLiteLoader(Loader):
         super().__init__(migrations, contents)
         self._connection = connection
         self._errors = (Error, OverflowError, ValueError, TypeError)
-        self.tx = SQLiteTx(connection, lambda topic, key: None)
+        self.tx = SQLiteTx(connection, lambda topic, key: None, Process())
 
     def _run(self, statement: str) -> Any:
         return self._connection.execute(statement).fetchall()
@@ -121,7 +121,9 @@ class PostgresLoader(Loader):
         super().__init__(migrations, contents)
         self._connection = connection
         self._errors = (psycopg.Error, OverflowError, ValueError, TypeError)
-        self.tx = PostgresTx(connection, gates=set(), enter=lambda name: True, tell=lambda topic, key: None)
+        self.tx = PostgresTx(
+            connection, gates=set(), enter=lambda name: True, tell=lambda topic, key: None, process=Process()
+        )
 
     def _run(self, statement: str) -> Any:
         return self._connection.execute((for_postgres(statement) if statement == LEDGER else statement).encode())

@@ -13,12 +13,14 @@ from mdserver.clock import DAY, HOUR, SECOND
 from mdserver.config import Config
 from mdserver.model import (
     audit,
+    changes,
     codes,
     compaction,
     documents,
     idempotency,
     invitations,
     live,
+    operations,
     search,
     sessions,
     tokens,
@@ -35,6 +37,11 @@ log = logging.getLogger("mdserver.jobs")
 
 HOUSEKEEPING = Actor(user_id="", device="mdserver jobs")
 """Who acts where nobody's account does."""
+
+DELETIONS_KEPT = 180 * DAY
+"""How long devices that sync can still be told of a deletion; one that was away for longer begins anew."""
+
+EPOCHS_KEPT = 400 * DAY
 
 PRUNED_AT_ONCE = 200
 """Versions that one unit of work deletes."""
@@ -84,6 +91,12 @@ def jobs(
         what="Delete sessions, tokens, codes, invitations, keys and passing states that are long past their time.",
         every=HOUR,
         do=partial(_forget_expired, database),
+    )
+    yield Job(
+        name="forget-deletions",
+        what="Forget what was deleted half a year ago, in the log that devices sync by.",
+        every=DAY,
+        do=partial(_forget_deletions, database),
     )
     yield Job(
         name="forget-audit",
@@ -198,10 +211,17 @@ async def _forget_expired(database: Database, turn: Turn) -> str:
         "codes": codes.forget_old,
         "invitations": invitations.forget_old,
         "idempotency keys": idempotency.forget_old,
+        "operations of devices": operations.forget_old,
         "moments of live editing": live.forget_old,
     }
     counts = {noun: await _until_done(database, turn, forget) for noun, forget in nouns.items()}
     return ", ".join(f"{count:,} {noun}" for noun, count in counts.items() if count) or "nothing was past its time"
+
+
+async def _forget_deletions(database: Database, turn: Turn) -> str:
+    count = await _until_done(database, turn, partial(changes.forget_deletions, kept=DELETIONS_KEPT))
+    await _until_done(database, turn, partial(changes.forget_epochs, kept=EPOCHS_KEPT))
+    return f"{_counted(count, 'deletion')} forgotten"
 
 
 async def _forget_audit(database: Database, kept: int, turn: Turn) -> str:

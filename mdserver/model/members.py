@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -32,10 +32,40 @@ _SELECT = (
 
 def find(db: Reader, workspace_id: str, user_id: str) -> Member:
     """The member. NotFound when the account does not belong to the workspace."""
-    found = db.first(Member, f"{_SELECT} WHERE m.workspace_id = $1 AND m.user_id = $2", workspace_id, user_id)
+    found = maybe(db, workspace_id, user_id)
     if found is None:
         raise NotFound("This person is not a member of the workspace.")
     return found
+
+
+def maybe(db: Reader, workspace_id: str, user_id: str) -> Member | None:
+    """The member, or None."""
+    return db.first(Member, f"{_SELECT} WHERE m.workspace_id = $1 AND m.user_id = $2", workspace_id, user_id)
+
+
+class Grant(NamedTuple):
+    """A membership as sync looks at it: `granted` is the position at which it began, `head` the log's newest."""
+
+    workspace_id: str
+    role: Role
+    granted: int
+    head: int
+
+
+def grants(db: Reader, me: Principal, *, only: str | None = None) -> list[Grant]:
+    """The asker's memberships (or the one in the workspace `only`) in order of the workspaces' ids."""
+    return [
+        Grant(*one)
+        for one in db.rows(
+            "SELECT m.workspace_id, m.role, m.granted_seq,"
+            " COALESCE((SELECT max(c.seq) FROM changes c WHERE c.workspace_id = m.workspace_id), 0)"
+            " FROM workspace_members m WHERE m.user_id = $1 AND ($2 = '' OR m.workspace_id = $2)"
+            " AND ($3 = '' OR m.workspace_id = $3) ORDER BY m.workspace_id",
+            me.user_id,
+            me.readable_workspace,
+            only or "",
+        )
+    ]
 
 
 def of_workspace(db: Reader, workspace_id: str, *, after: str, limit: int) -> list[Member]:
@@ -68,15 +98,16 @@ def set_role(tx: Tx, me: Actor, workspace_id: str, user_id: str, *, role: Role) 
     """Write the row: for operators and accepted invitations. NotFound when there is no such account."""
     if not tx.value(int, "SELECT 1 FROM users WHERE id = $1", user_id):
         raise NotFound("There is no account with this id.")
+    seq = _told(tx, me, workspace_id, user_id)
     tx.run(
-        "INSERT INTO workspace_members (workspace_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role",
+        "INSERT INTO workspace_members (workspace_id, user_id, role, joined_at, granted_seq)"
+        " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role",
         workspace_id,
         user_id,
         role,
         clock.now(),
+        seq,
     )
-    _told(tx, me, workspace_id, user_id)
 
 
 def add_first_owner(tx: Tx, actor: Actor, workspace_id: str) -> None:
@@ -159,6 +190,7 @@ def _keep_an_owner(tx: Tx, workspace_id: str, leaving: str) -> None:
         raise Conflict("This is the last owner: make somebody else an owner first.", slug="last-owner")
 
 
-def _told(tx: Tx, me: Actor, workspace_id: str, user_id: str, *, deleted: bool = False) -> None:
-    changes.record(tx, me, workspace_id, "membership", user_id, deleted=deleted)
+def _told(tx: Tx, me: Actor, workspace_id: str, user_id: str, *, deleted: bool = False) -> int:
+    seq = changes.record(tx, me, workspace_id, "membership", user_id, deleted=deleted)
     tx.announce("member", f"{workspace_id} {user_id}")
+    return seq

@@ -17,11 +17,11 @@ import msgspec
 
 from mdserver import clock, failpoints, links, merge, text
 from mdserver.crdt import text as crdt
-from mdserver.errors import Busy
+from mdserver.errors import Busy, Conflict
 from mdserver.store.db import Database, Reader, Tx
 from mdserver.store.marker import Marker
 
-from . import backlinks, changes, documents, live, log, texts, versions
+from . import backlinks, changes, conflicts, documents, live, log, texts, versions
 from .access import EDITOR, Principal, Role
 from .documents import Document
 
@@ -48,6 +48,19 @@ class Edited(msgspec.Struct):
     outcome: Outcome
     document: Document
     overlaps: list[merge.Overlap] = []
+    conflict_id: str | None = None
+    """The record of the overlaps, kept until somebody settles it (see conflicts.py)."""
+
+
+class Written(msgspec.Struct):
+    """What a unit of work has written: the document, its text, and whether it came back from the trash for it."""
+
+    document: Document
+    content: str
+    outcome: Outcome
+    overlaps: list[merge.Overlap]
+    conflict_id: str | None
+    is_back: bool
 
 
 class _Loaded(msgspec.Struct):
@@ -82,6 +95,31 @@ class _Moved(Exception):
     """Something else was committed to this document since it was loaded."""
 
 
+def started_from(version: int, content: str | None) -> Callable[[Reader, Document], str | None]:
+    """For the door: the text of the version that an edit started from, or else `content`, which the client has kept.
+
+    Conflict when it is not known and not given.
+    """
+
+    def base(db: Reader, document: Document) -> str | None:
+        if version == document.version:
+            return None
+        known = versions.text_of(db, document, version)
+        if known is None:
+            known = live.text_of_moment(db, document.id, version)
+        if known is None:
+            known = content
+        if known is None:
+            raise Conflict(
+                f"The text of version {version} is not known: send base_content.",
+                slug="base-unknown",
+                version=document.version,
+            )
+        return known
+
+    return base
+
+
 class Door:
     """Edits of one document enter one after another, so that they rarely meet in the log; other doors still may."""
 
@@ -114,6 +152,33 @@ class Door:
         stored); what was written since then is merged, unless the content `replaces` whatever is there. `also` runs in
         the same unit of work. Busy when the document changes faster than it can be edited.
         """
+
+        def after(tx: Tx, written: Written) -> None:
+            if also is not None:
+                also(tx, written.document)
+
+        written = await self.write(
+            me, document_id, base=base, content=content, reason=reason, need=need, replaces=replaces, after=after
+        )
+        return Edited(written.outcome, written.document, written.overlaps, written.conflict_id)
+
+    async def write(
+        self,
+        me: Principal,
+        document_id: str,
+        *,
+        base: Callable[[Reader, Document], str | None],
+        content: Callable[[Reader, Document], str] | str,
+        after: Callable[[Tx, Written], None],
+        before: Callable[[Tx], None] = lambda tx: None,
+        reason: versions.Reason = "edit",
+        need: Role = EDITOR,
+        replaces: bool = False,
+        revives: bool = False,
+    ) -> Written:
+        """The same, telling all that was written. `before` and `after` run in the same unit of work; one that
+        `revives` brings the document back when it lies in the trash.
+        """
         turn = self._turns.get(document_id)
         if turn is None:
             turn = self._turns[document_id] = asyncio.Lock()
@@ -122,22 +187,25 @@ class Door:
                 if attempt == PATIENT:
                     hurry.enter_context(self._hurrying(document_id))
                 loaded, wanted = await self._database.read(
-                    lambda db: _load(db, me, document_id, need=need, base=base, content=content)
+                    lambda db: _load(db, me, document_id, need=need, base=base, content=content, revives=revives)
                 )
                 is_long = max(len(wanted), len(loaded.base)) > LONG
                 async with self._long if is_long else contextlib.nullcontext():
                     prepared = await asyncio.to_thread(self._prepare, loaded, wanted, replaces)
                 gates = (f"document:{document_id}", f"changes:{loaded.document.workspace_id}")
 
-                def commit(tx: Tx, loaded: _Loaded = loaded, prepared: _Prepared = prepared) -> Document:
+                def commit(tx: Tx, loaded: _Loaded = loaded, prepared: _Prepared = prepared) -> Written:
+                    before(tx)
                     document = documents.find(tx, me, document_id, need=need)
-                    return _commit(tx, me, document, loaded, prepared, reason=reason, also=also)
+                    written = _commit(tx, me, document, loaded, prepared, reason=reason)
+                    after(tx, written)
+                    written.document = documents.find(tx, me, document_id)
+                    return written
 
                 try:
-                    document = await self._database.write(commit, *gates)
+                    return await self._database.write(commit, *gates)
                 except _Moved:
                     continue
-                return Edited("merged" if prepared.merged else "applied", document, prepared.rewritten.overlaps)
         raise Busy("The document changes too fast to edit it just now: nothing was changed.")
 
     def _prepare(self, loaded: _Loaded, wanted: str, replaces: bool) -> _Prepared:
@@ -162,10 +230,12 @@ def _load(
     need: Role,
     base: Callable[[Reader, Document], str | None],
     content: Callable[[Reader, Document], str] | str,
+    revives: bool,
 ) -> tuple[_Loaded, str]:
     document = documents.find(db, me, document_id, need=need)
     documents.require_text(document)
-    documents.require_live(document)
+    if not revives:
+        documents.require_live(document)
     present, started_from = documents.present_text(db, document_id), base(db, document)
     ground = live.ground(db, document_id)
     assert ground is not None  # it was found
@@ -212,15 +282,17 @@ def _commit(
     prepared: _Prepared,
     *,
     reason: versions.Reason,
-    also: Callable[[Tx, Document], None] | None,
-) -> Document:
+) -> Written:
     """Write it down, if the document is still what the edit was computed from."""
     before = loaded.document
     present, known = (document.version, document.revision), (before.version, before.revision)
     if present != known or log.head(tx, document.id) != loaded.log.head:
         raise _Moved
+    is_back = document.trashed_at is not None
+    if is_back:
+        document = documents.restore(tx, me, document)
+    version = document.version
     if prepared.update is not None:
-        version = document.version
         if prepared.settling is not None:
             settled = live.project(tx, prepared.settling)
             if settled is None:
@@ -259,6 +331,16 @@ def _commit(
         tx.announce("log", document.id)
         backlinks.index(tx, document.workspace_id, document.id, prepared.links, new=False)
         changes.record(tx, me, document.workspace_id, "document", document.id, version=version)
-    if also is not None:
-        also(tx, documents.find(tx, me, document.id))
-    return documents.find(tx, me, document.id)
+    overlaps, conflict_id = prepared.rewritten.overlaps, None
+    if overlaps:
+        conflict_id = conflicts.record(
+            tx, me, workspace_id=document.workspace_id, document_id=document.id, version=version, overlaps=overlaps
+        )
+    return Written(
+        documents.find(tx, me, document.id),
+        prepared.rewritten.content,
+        "merged" if prepared.merged else "applied",
+        overlaps,
+        conflict_id,
+        is_back,
+    )

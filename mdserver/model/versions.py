@@ -108,10 +108,16 @@ def of_document(db: Reader, me: Principal, document: Document, *, before: int, l
 
 def find(db: Reader, me: Principal, document: Document, version: int) -> Version:
     """One version of a found document. NotFound when there is none of that number."""
-    row = db.first(_Row, f"{_SELECT} AND version = $2", document.id, version)
-    if row is None:
+    found = maybe(db, me, document.id, version)
+    if found is None:
         raise NotFound(f"The document has no version {version} in its history.")
-    return _seen(db, me, [row])[0]
+    return found
+
+
+def maybe(db: Reader, me: Principal, document_id: str, version: int) -> Version | None:
+    """The same of a document whose workspace was entered, or None."""
+    row = db.first(_Row, f"{_SELECT} AND version = $2", document_id, version)
+    return None if row is None else _seen(db, me, [row])[0]
 
 
 def text_of(db: Reader, document: Document, version: int) -> str | None:

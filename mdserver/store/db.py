@@ -6,6 +6,7 @@ once (a lost batch, a serialization failure), so it has no effect but through `t
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -96,6 +97,16 @@ class Reader(ABC):
         return self._fetch(sql, values)[1]
 
 
+class Process:
+    """What this process is to a database: an id of its own, and what it has noted there (Tx.note)."""
+
+    __slots__ = ("facts", "id")
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self.facts: set[str] = set()
+
+
 class Tx(Reader):
     """Asks and changes, within one transaction."""
 
@@ -110,6 +121,13 @@ class Tx(Reader):
     def announce(self, topic: str, key: str) -> None:
         """Tell everybody who listens to the topic once this attempt has committed (see Database.listen)."""
         self.after_commit(lambda: self._tell(topic, key))
+
+    def note(self, fact: str) -> None:
+        """Remember, once this attempt has committed, that this process knows a fact that stays true."""
+        self.after_commit(lambda: self.process.facts.add(fact))
+
+    process: Process
+    """Given by the engine."""
 
     _tell: Callable[[str, str], None]
     """Given by the engine: its Database's `tell`."""
@@ -126,6 +144,7 @@ class Database(ABC):
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Callable[[str], None]]] = {}
+        self.process = Process()
 
     def listen(self, topic: str, listener: Callable[[str], None]) -> None:
         """Call the listener on the event loop with the key of every announcement of the topic, after its commit."""

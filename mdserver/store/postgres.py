@@ -20,7 +20,7 @@ import psycopg
 from mdserver.errors import Busy, Problem, StorageFull
 from mdserver.figures import Family, Sample, counter
 
-from .db import Database, GateNeeded, Reader, TimeUp, Tx, Unusable, Value
+from .db import Database, GateNeeded, Process, Reader, TimeUp, Tx, Unusable, Value
 from .postgres_connection import (
     BROKEN_CONSTRAINT,
     CONFLICT,
@@ -94,11 +94,12 @@ class PostgresTx(PostgresReader, Tx):
         gates: set[str],
         enter: Callable[[str], bool],
         tell: Callable[[str, str], None],
+        process: Process,
     ) -> None:
         super().__init__(connection)
         self._gates = gates
         self._enter = enter
-        self._tell = tell
+        self._tell, self.process = tell, process
         self.hooks: list[Callable[[], None]] = []
         self.needed: str | None = None
         self.failure: psycopg.Error | None = None
@@ -311,7 +312,7 @@ class Postgres(Database):
             begun = connection.execute(self._writing, prepare=False)
             begun.nextset()
             transaction = str(cast(tuple[Any, ...], begun.fetchone())[0])
-            tx = PostgresTx(connection, gates=unit.gates, enter=enter, tell=self.tell)
+            tx = PostgresTx(connection, gates=unit.gates, enter=enter, tell=self.tell, process=self.process)
             unit.result = _run(tx, unit.change)
             unit.hooks = tx.hooks
             _commit(connection, transaction)

@@ -24,7 +24,7 @@ from mdserver.errors import Busy, Problem, StorageFull
 from mdserver.figures import UNITS, Family, Histogram, Sample
 
 from .answers import hand_over, run_hooks, settle
-from .db import Database, Moved, Reader, TimeUp, Tx, Unusable, Value
+from .db import Database, Moved, Process, Reader, TimeUp, Tx, Unusable, Value
 from .translate import for_sqlite
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ class SQLiteReader(Reader):
 class SQLiteTx(SQLiteReader, Tx):
     """One attempt of one unit; refuses statements once one has failed or the transaction is gone."""
 
-    def __init__(self, connection: sqlite3.Connection, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, connection: sqlite3.Connection, tell: Callable[[str, str], None], process: Process) -> None:
         super().__init__(connection)
-        self._tell = tell
+        self._tell, self.process = tell, process
         self.hooks: list[Callable[[], None]] = []
         self.failure: sqlite3.Error | None = None
         self.ended = False
@@ -214,11 +214,12 @@ class _Connection(aiosqlite.Connection):
         connector: Callable[[], sqlite3.Connection],
         name: str,
         tell: Callable[[str, str], None] | None = None,
+        process: Process | None = None,
         *,
         committed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(connector, iter_chunk_size=64)
-        self._tell = tell or (lambda topic, key: None)
+        self._tell, self._process = tell or (lambda topic, key: None), process or Process()
         self._reading = tell is None
         self._committed = committed
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -386,7 +387,7 @@ class _Connection(aiosqlite.Connection):
             connection.execute("SAVEPOINT unit")
         written = connection.total_changes
         unit.error = unit.result = None
-        unit.tx = tx = SQLiteTx(connection, self._tell)
+        unit.tx = tx = SQLiteTx(connection, self._tell, self._process)
         try:
             unit.result = unit.change(tx)
             if tx.failure is not None:

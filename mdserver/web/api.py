@@ -113,6 +113,7 @@ class Route:
     scope: Scope
     rate: str
     body: type[msgspec.Struct] | None
+    body_read: type[msgspec.Struct] | None
     markdown: bool
     large: bool
     query: type[msgspec.Struct] | None
@@ -152,12 +153,14 @@ class Routes:
         creates: bool = False,
         condition: bool = False,
         refuses: tuple[type[Problem], ...] = (),
+        body_read: type[msgspec.Struct] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Register a handler. There is no default policy: a route without one cannot exist.
 
         `markdown`: the body may also be text/markdown (its Struct then has `content`); `large`: up to the document
         limit; `creates`: takes an Idempotency-Key; `condition`: takes If-Match; `scope`, `rate`: when other than the
-        method says; `refuses`: problems to describe that do not follow from all this.
+        method says; `refuses`: problems to describe that do not follow from all this;
+        `body_read`: what a body is read as whose parts the handler judges one by one, where the hint describes them.
         """
         if not isinstance(policy, Policy):
             raise TypeError(f"{method} {path} needs a Policy")
@@ -190,6 +193,7 @@ class Routes:
                     scope=scope,
                     rate=rate or ("reads" if reads else "writes"),
                     body=hints.get("body"),
+                    body_read=body_read or hints.get("body"),
                     markdown=markdown,
                     large=large,
                     query=hints.get("query"),

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from mdserver import html, outline
 from mdserver.errors import Conflict, NotAcceptable
-from mdserver.model import backlinks, documents, live, versions
+from mdserver.model import backlinks, documents, updates
 from mdserver.model.access import EDITOR, VIEWER, Principal
 from mdserver.model.documents import Document
 from mdserver.model.updates import Edited
@@ -101,23 +101,7 @@ async def write_content(request: web.Request, id: str, body: Content) -> Reply[D
 @routes.patch("/documents/{id}/content", policy=of_document(EDITOR), large=True)
 async def merge_content(request: web.Request, id: str, body: Edit) -> Reply[Edited]:
     """Merge an edited text with what was written since the version that it started from."""
-
-    def base(db: Reader, document: Document) -> str | None:
-        if body.base_version == document.version:
-            return None
-        known = versions.text_of(db, document, body.base_version)
-        if known is None:
-            known = live.text_of_moment(db, document.id, body.base_version)
-        if known is None:
-            known = body.base_content
-        if known is None:
-            raise Conflict(
-                f"The text of version {body.base_version} is not known: send base_content.",
-                slug="base-unknown",
-                version=document.version,
-            )
-        return known
-
+    base = updates.started_from(body.base_version, body.base_content)
     edited = await request.app[DOOR].edit(me(request), id, base=base, content=body.content)
     return Reply(edited, etag=f'"{documents.full_tag(edited.document, me(request))}"')
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -27,6 +28,9 @@ log = logging.getLogger("mdserver.web")
 ORIGINS: web.AppKey[frozenset[str]] = web.AppKey("origins", frozenset)
 STOPPING: web.AppKey[list[bool]] = web.AppKey("stopping", list)
 TRAFFIC: web.AppKey[Traffic] = web.AppKey("traffic")
+STREAMED: web.RequestKey[Callable[[web.StreamResponse], None]] = web.RequestKey("streamed")
+"""Dresses and notes an answer that is about to begin, and will not end soon (`stream`)."""
+
 UPGRADED: web.RequestKey[Callable[[], None] | None] = web.RequestKey("upgraded")
 """Given to what becomes a WebSocket: to be called when it has, once (`upgraded`)."""
 
@@ -61,6 +65,14 @@ class Boundary:
             started = time.perf_counter()
             request_id = self.enter(request)
             traffic.under_way += 1
+            begun: list[web.StreamResponse] = []
+
+            def begin(response: web.StreamResponse) -> None:
+                begun.append(response)
+                self.dress(request, response)
+                self.leave(request, request_id, request.get(ME), response.status, started, tally)
+
+            request[STREAMED] = begin
             try:
                 made = await handler(request)
             except Problem as problem:
@@ -71,6 +83,8 @@ class Boundary:
                 made = self._broken(request, "a request failed", error)
             finally:
                 traffic.under_way -= 1
+            if begun:
+                return begun[0]
             self.dress(request, made)
             try:
                 sent = wire.response(request, made) if isinstance(made, Answer) else made
@@ -166,6 +180,12 @@ class Boundary:
         return problem_answer(request, Problem("Something broke in the server; it was logged."))
 
 
+async def stream(request: web.Request, response: web.StreamResponse) -> None:
+    """Begin an answer that goes on for long: it is noted now. Problems are none of its client's business any more."""
+    request[STREAMED](response)
+    await response.prepare(request)
+
+
 def upgraded(request: web.Request) -> None:
     """Say that the request has become a WebSocket, for which there is no other answer any more."""
     note = request[UPGRADED]
@@ -174,9 +194,9 @@ def upgraded(request: web.Request) -> None:
         note()
 
 
-def problem_answer(request: web.Request, problem: Problem) -> Answer:
-    """The problem as application/problem+json."""
-    body = {
+def problem_body(request: web.Request, problem: Problem) -> dict[str, Any]:
+    """The members of a problem (RFC 9457 §3)."""
+    return {
         "type": f"{request.app[PUBLIC_URL]}{request.app[BASE_PATH]}/problems/{problem.slug}",
         "title": SLUGS[problem.slug][0],
         "status": problem.status,
@@ -185,6 +205,11 @@ def problem_answer(request: web.Request, problem: Problem) -> Answer:
         "request_id": request[REQUEST_ID],
         **problem.extra,
     }
+
+
+def problem_answer(request: web.Request, problem: Problem) -> Answer:
+    """The problem as application/problem+json."""
+    body = problem_body(request, problem)
     headers = {**problem.headers, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
     try:
         data = msgspec.json.encode(body)

@@ -272,7 +272,7 @@ def mount(app: web.Application) -> None:
 
 async def provider(request: web.Request) -> web.StreamResponse:
     """A Hocuspocus provider: it says for each document who it is, unless that is said here."""
-    principal, said = await _who(request)
+    principal, said = await who(request)
     if said and principal is None:
         return await _refused(request, SIGNED_OUT, "signed-out")
     return await _served(request, principal, None)
@@ -280,13 +280,13 @@ async def provider(request: web.Request) -> web.StreamResponse:
 
 async def y_websocket(request: web.Request) -> web.StreamResponse:
     """A y-websocket client: one document, and whoever asks is known before."""
-    principal, _ = await _who(request)
+    principal, _ = await who(request)
     if principal is None:
         return await _refused(request, SIGNED_OUT, "signed-out")
     return await _served(request, principal, request.match_info["document"])
 
 
-async def _who(request: web.Request) -> tuple[Principal | None, bool]:
+async def who(request: web.Request) -> tuple[Principal | None, bool]:
     """Who asks, and whether anything was said about that."""
     live, authenticator = request.app[LIVE], request.app[SIGNIN]
     ticket = request.query.get("ticket")
@@ -314,7 +314,7 @@ async def _served(request: web.Request, principal: Principal | None, document_id
     """Make the request a WebSocket, and hear it. TooMuch and Busy before that, Malformed when it is none."""
     live = request.app[LIVE]
     opener = address(request) if principal is None else principal.user_id
-    ws = _socket(request)
+    ws = socket(request, most=_most(request), protocols=(PROTOCOL,))
     request.app[RATES].spend(request, "sockets" if principal is not None else "strangers", opener)
     if True in request.app[edge.STOPPING]:
         raise Busy("The server is shutting down.")
@@ -331,7 +331,7 @@ async def _served(request: web.Request, principal: Principal | None, document_id
 
 async def _refused(request: web.Request, code: int, reason: str) -> web.StreamResponse:
     """Let a client in only to tell it why not: a browser's script cannot read the answer to its request."""
-    ws = _socket(request)
+    ws = socket(request, most=_most(request), protocols=(PROTOCOL,))
     request.app[RATES].spend(request, "sockets", address(request))
     await ws.prepare(request)
     edge.upgraded(request)
@@ -345,17 +345,18 @@ def _most(request: web.Request) -> int:
     return max(request.app[LIMITS].document, request.app[LIVE].limits.frame) + 1024
 
 
-def _socket(request: web.Request) -> web.WebSocketResponse:
+def socket(request: web.Request, *, most: int, protocols: tuple[str, ...] = ()) -> web.WebSocketResponse:
+    """A WebSocket whose messages have so many bytes at most. Malformed when the request asks for none."""
     ws = web.WebSocketResponse(
-        protocols=(PROTOCOL,),
+        protocols=protocols,
         heartbeat=HEARTBEAT,
         timeout=CLOSING,
         compress=False,
-        max_msg_size=_most(request),
+        max_msg_size=most,
     )
     if not ws.can_prepare(request).ok:
         raise Malformed("This address speaks WebSocket (RFC 6455).")
     return ws
 
 
-__all__ = ["LIVE", "Limits", "Live", "mount", "parts", "routes"]
+__all__ = ["LIVE", "Limits", "Live", "mount", "parts", "routes", "socket", "who"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from mdserver.model import documents, workspaces
+from mdserver.model import conflicts, documents, workspaces
 from mdserver.model.access import Role
 
 from .api import RECENT, Policy
@@ -29,6 +29,17 @@ def document(need: Role) -> Policy:
         of="document",
         need=need,
         check=lambda db, me, parameters: documents.find(db, me, parameters["id"], need=need),
+    )
+
+
+@cache
+def conflict(need: Role) -> Policy:
+    """Members of the workspace that the conflict `{id}` is in whose role is at least that."""
+    return Policy(
+        f"conflict {need}",
+        of="conflict",
+        need=need,
+        check=lambda db, me, parameters: conflicts.find(db, me, parameters["id"], need=need),
     )
 
 

@@ -159,12 +159,12 @@ def _encode_long(value: Any, content: str) -> Iterator[bytes]:
 
 async def _body(request: web.Request, route: Route, principal: Principal | None) -> msgspec.Struct:
     """The body as its Struct. A caller without the role hears of that rather than of the body's faults."""
-    assert route.body is not None
+    assert route.body_read is not None
     small = request.app[LIMITS].json_body
     if route.large and (request.content_length or small + 1) > small:  # before so much is taken in
         await _judge(request, route.policy, principal)
     try:
-        return await _read_body(request, route, route.body)
+        return await _read_body(request, route, route.body_read)
     except Problem:
         await _judge(request, route.policy, principal)
         raise

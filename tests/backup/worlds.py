@@ -14,15 +14,19 @@ from mdserver.backup.contents import ALL, Contents
 from mdserver.backup.making import Made, make
 from mdserver.backup.snapshot import Taking
 from mdserver.crdt import text as crdt
+from mdserver.merge import Overlap
 from mdserver.model import (
     attribution,
     audit,
+    changes,
     codes,
+    conflicts,
     documents,
     idempotency,
     invitations,
     live,
     log,
+    operations,
     quarantine,
     sessions,
     tokens,
@@ -121,6 +125,15 @@ async def filled(database: Database) -> Principal:
         )
         documents.favour(tx, me, made[0], favourite=True)
         idempotency.remember(tx, me.user_id, "key", b"\x00\xff", result_id=made[0].id)
+        operations.remember(tx, me.user_id, "op", b"\xff\x00", operations.Effect("applied", made[0].id, 1))
+        overlaps = [Overlap(0, 3, "wer", "who")]
+        conflicts.record(tx, me, workspace_id=workspace_id, document_id=made[0].id, version=1, overlaps=overlaps)
+        for _ in range(2):  # of two deletions the newer is not forgotten
+            gone = workspaces.create(tx, me, name="Gone")
+            workspaces.erase(tx, me, gone)
+        changes.record(tx, me, workspace_id, "version", f"{made[0].id}/9", deleted=True)
+        changes.record(tx, me, workspace_id, "workspace", workspace_id)
+        assert changes.forget_deletions(tx, kept=-clock.DAY)
         return made
 
     made = await database.write(begin)

@@ -14,7 +14,7 @@ from mdserver.store.sqlite import connect
 
 from .homes import PATIENCE, Home
 
-NAMES = ["purge-trash", "prune-versions", "compact-logs", "forget-expired", "forget-audit", "backup"]
+NAMES = ["purge-trash", "prune-versions", "compact-logs", "forget-expired", "forget-deletions", "forget-audit"]
 
 
 def states(home: Home) -> dict[str, str]:
@@ -74,8 +74,8 @@ def test_with_a_server(either: Home) -> None:
 def test_what_is_refused(home: Home) -> None:
     said = home.fails("job", "run", "mop")
     assert said == (
-        "There is no job 'mop'; there are purge-trash, prune-versions, compact-logs, forget-expired, forget-audit,"
-        " backup, tidy-search, tidy-database."
+        "There is no job 'mop'; there are purge-trash, prune-versions, compact-logs, forget-expired, forget-deletions,"
+        " forget-audit, backup, tidy-search, tidy-database."
     )
     assert home.fails("job", "run", "") == said.replace("'mop'", "''")
     home.environment["MDSERVER_RETENTION__TRASH"] = "off"

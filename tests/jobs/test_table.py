@@ -69,7 +69,8 @@ async def ids(database: Database) -> set[str]:
 
 
 def test_the_jobs(database: Database) -> None:
-    names = ["purge-trash", "prune-versions", "compact-logs", "forget-expired", "forget-audit", "backup", "tidy-search"]
+    names = ["purge-trash", "prune-versions", "compact-logs", "forget-expired", "forget-deletions", "forget-audit"]
+    names += ["backup", "tidy-search"]
     assert list(of(database).jobs) == names + ["tidy-database"] * (database.engine == "sqlite")
     for job in of(database).jobs.values():
         assert job.what[0].isupper()

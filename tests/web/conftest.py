@@ -81,6 +81,8 @@ class Client:
             headers.setdefault("Content-Type", "application/json")
             options["data"] = io.BytesIO(json if isinstance(json, bytes) else msgspec.json.encode(json))
         async with self.http.request(method, path, headers=headers, **options) as response:
+            if response.content_type == "text/event-stream" and method == "GET":  # it has no end
+                return Answer(response, await response.content.readany())
             return Answer(response, await response.read())
 
     async def get(self, path: str, **options: Any) -> Answer:

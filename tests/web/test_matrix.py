@@ -51,7 +51,10 @@ VIEWERS_CHANGE = {
 }
 """What a viewer may change: what is their own, their own membership, and places where they are more than that."""
 
-NARROW_TOKENS_MAY = {"GET /me", "GET /workspaces", "GET /search", "POST /collab/tickets"}
+NARROW_TOKENS_MAY = {
+    *("GET /me", "GET /workspaces", "GET /search", "POST /collab/tickets"),
+    *("GET /sync", "POST /sync", "GET /sync/conflicts", "GET /events"),
+}
 """Where a token for one workspace may come in without naming it; a route that is not listed here must refuse it."""
 
 NO_TOKEN_MAY = {"POST /auth/logout"}
@@ -117,6 +120,7 @@ class Scene:
         self.server, self.root, self.workspace_id = server, root, root.workspace_id
         self._callers: dict[str, Caller] = {}
         self._documents: dict[State, str] = {}
+        self._conflicts: dict[State, str] = {}
         self._gone = ""
         self._invitation: Json = None
         self._somebody: Person | None = None
@@ -143,6 +147,17 @@ class Scene:
                 await _done(self.root.delete(f"/documents/{id}", headers={"If-Match": "*"}))
             self._documents[state] = id
         return self._documents[state]
+
+    async def conflict(self, state: State) -> str:
+        """That of two edits of the same words; one that is "purged" is settled."""
+        if state not in self._conflicts:
+            id = (await make(self.root, f"{state} conflict", content="one two three\n"))["id"]
+            for words in ("one 2 three\n", "one zwei three\n"):
+                edited = await _done(self.root.patch(f"/documents/{id}/content", {"base_version": 1, "content": words}))
+            self._conflicts[state] = edited.json["conflict_id"]
+            if state == "purged":
+                await _done(self.root.delete(f"/sync/conflicts/{self._conflicts[state]}"))
+        return self._conflicts[state]
 
     async def invitation(self) -> Json:
         if self._invitation is None:
@@ -341,7 +356,7 @@ def verdict(route: Route, who: Who, state: State) -> Verdict:
     policy, name = route.policy, name_of(route)
     known = {OPEN.name, SIGNED_IN.name, WHOLE_ACCOUNT.name} if not policy.of else {f"{policy.of} {policy.need}"}
     assert policy.name in known | {RECENT.name}, f"{name}: what does the policy {policy.name!r} mean?"
-    assert policy.of in ("", "workspace", "document"), f"{name}: what is a {policy.of!r}?"
+    assert policy.of in ("", "workspace", "document", "conflict"), f"{name}: what is a {policy.of!r}?"
     assert bool(policy.of) == (policy.need is not None) == (policy.check is not None), f"{name}: half a policy"
     assert ("{id}" in route.path) == bool(policy.of), f"{name}: who may see this id?"
     assert not policy.of or f"/{policy.of}s/{{id}}" in route.path, f"{name}: its policy is of another noun"
@@ -386,6 +401,8 @@ async def _parameter(route: Route, which: str, scene: Scene, caller: Caller, sta
             return await scene.workspace(state)
         case "documents/{id}":
             return await scene.document(state)
+        case "conflicts/{id}":
+            return await scene.conflict(state)
         case "members/{user}":  # oneself, where anybody may: leaving
             return caller.id if name_of(route) in VIEWERS_CHANGE else (await scene.somebody()).id
         case "invitations/{invitation}":
@@ -416,6 +433,8 @@ async def body(route: Route, scene: Scene, caller: Caller) -> Json:
     known: dict[str, Json] = {
         "base_version": 1,
         "content": "# Other\n",
+        "device_id": "matrix",
+        "operations": [],
         "current_password": PASSWORD,
         "display_name": "Other",
         "email": scene.root.email if name_of(route) == "POST /auth/login" else f"{_name()}@example.org",
@@ -504,6 +523,7 @@ async def _standing(server: Server) -> Scene:
     scene = await _scene(server)
     for state in STATES:
         await scene.document(state)
+        await scene.conflict(state)
         await scene.workspace(state)
     for who in EVERYBODY:
         await scene.caller(who)
@@ -522,6 +542,7 @@ def picture(db: Reader, workspace_id: str) -> Any:
             ("invitations", "workspace_id"),
             ("documents", "workspace_id"),
             ("changes", "workspace_id"),
+            ("conflicts", "workspace_id"),
         )
     ]
 
@@ -645,8 +666,9 @@ async def test_ids_of_another_kind_are_as_missing(world: World) -> None:
             of_a_document, of_a_workspace = await scene.document("live"), scene.workspace_id
             given, headers = await body(route, scene, caller), {"If-Match": "*"} if route.condition else {}
             wanted = told(await ask(route, scene, owner, "live", missing=True))
-            for other in {of_a_document, of_a_workspace, caller.id} - set(right.split("/")[4:5]):
-                path = "/".join(other if at == 4 else one for at, one in enumerate(right.split("/")))
+            place = route.path.split("/").index("{id}")
+            for other in {of_a_document, of_a_workspace, caller.id} - set(right.split("/")[place : place + 1]):
+                path = "/".join(other if at == place else one for at, one in enumerate(right.split("/")))
                 answer = await caller.client.call(route.method, "/" + path, given, headers=headers)
                 assert (answer.status, told(answer)) == (404, wanted), (path, answer)
 

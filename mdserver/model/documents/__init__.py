@@ -4,7 +4,7 @@ from .copying import Source, copy, drafts, source
 from .listing import Filter, Sort, page, tree
 from .making import Draft, catch_up, check_id, check_title, create, draft, project
 from .marks import archive, check_tags, favour, make_template, retitle, set_tags, workspace_tags
-from .places import move, rename_file, touch
+from .places import has_children, move, rename_file, touch
 from .shape import (
     SHORT,
     Document,
@@ -24,6 +24,8 @@ from .shape import (
     present_text,
     require_live,
     require_text,
+    states_of,
+    texts_of,
     unknown,
 )
 from .trash import empty, purge, purge_old, restore, trash
@@ -59,6 +61,7 @@ __all__ = [
     "find_head",
     "find_with_content",
     "full_tag",
+    "has_children",
     "make_template",
     "move",
     "page",
@@ -73,6 +76,8 @@ __all__ = [
     "retitle",
     "set_tags",
     "source",
+    "states_of",
+    "texts_of",
     "touch",
     "trash",
     "tree",

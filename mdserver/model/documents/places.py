@@ -174,8 +174,12 @@ def move(
     parent_id: str | None,
     before: str | None = None,
     after: str | None = None,
+    filename: str | None = None,
 ) -> Document:
-    """Put a found document, with all below it, into another place. Conflict for a loop."""
+    """Put a found document, with all below it, into another place. Conflict for a loop.
+
+    A `filename` that is given must be free there (Conflict); else it keeps its own, numbered if that is taken.
+    """
     require_live(document)
     target = parent_id or ""
     below, below_key = parent_for(tx, me, document.workspace_id, parent_id)
@@ -183,9 +187,12 @@ def move(
     if target == document.id or below_key.startswith(f"{key}/"):
         raise Conflict("A document cannot be moved below itself.")
     position = position_beside(tx, me, document.workspace_id, target, document.id, before=before, after=after)
-    filename = document.filename
-    if target != (document.parent_id or ""):
-        filename = free_filename(tx, document.workspace_id, below_key, filename)
+    if filename is not None:
+        _require_free(tx, document, below_key, filename)
+    else:
+        filename = document.filename
+        if target != (document.parent_id or ""):
+            filename = free_filename(tx, document.workspace_id, below_key, filename)
     tx.run(
         "UPDATE documents SET parent_id = $1, position = $2 WHERE id = $3",
         target,
@@ -205,7 +212,26 @@ def rename_file(tx: Tx, me: Principal, document: Document, filename: str) -> Doc
     text.check_filename(filename)
     key = _path_key(tx, document.id)
     below, below_key = parent_for(tx, me, document.workspace_id, document.parent_id)
-    taken = tx.value(
+    _require_free(tx, document, below_key, filename)
+    settle(tx, document, key, below=below, below_key=below_key, filename=filename)
+    touch(tx, me, document.id)
+    changes.record(tx, me, document.workspace_id, "document", document.id, version=document.version)
+    return find(tx, me, document.id)
+
+
+def has_children(db: Reader, document: Document) -> bool:
+    """Whether live documents stand below a found one."""
+    return bool(
+        db.rows(
+            "SELECT 1 FROM documents WHERE workspace_id = $1 AND parent_id = $2 AND trashed_at IS NULL LIMIT 1",
+            document.workspace_id,
+            document.id,
+        )
+    )
+
+
+def _require_free(db: Reader, document: Document, below_key: str, filename: str) -> None:
+    taken = db.value(
         str,
         "SELECT id FROM documents WHERE workspace_id = $1 AND path_key = $2 AND trashed_at IS NULL",
         document.workspace_id,
@@ -213,10 +239,6 @@ def rename_file(tx: Tx, me: Principal, document: Document, filename: str) -> Doc
     )
     if taken not in (None, document.id):
         raise Conflict(f"There is a {filename!r} in this place already.")
-    settle(tx, document, key, below=below, below_key=below_key, filename=filename)
-    touch(tx, me, document.id)
-    changes.record(tx, me, document.workspace_id, "document", document.id, version=document.version)
-    return find(tx, me, document.id)
 
 
 def settle(tx: Tx, document: Document, key: str, *, below: str, below_key: str, filename: str) -> None:

@@ -139,6 +139,21 @@ def present_text(db: Reader, document_id: str) -> str:
     return db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", document_id) or ""
 
 
+def states_of(db: Reader, ids: list[str]) -> dict[str, tuple[State, int]]:
+    """State and size (bytes) of those of the documents that exist, in a workspace that was entered."""
+    if not ids:
+        return {}
+    found = db.rows(f"SELECT id, version, revision, size FROM documents WHERE id IN ({_numbers(ids)})", *ids)
+    return {id: (State(id, version, revision), size) for id, version, revision, size in found}
+
+
+def texts_of(db: Reader, ids: list[str]) -> dict[str, str]:
+    """The stored texts of those of the documents that have one, in a workspace that was entered."""
+    if not ids:
+        return {}
+    return dict(db.rows(f"SELECT document_id, text FROM document_texts WHERE document_id IN ({_numbers(ids)})", *ids))
+
+
 def find_head(db: Reader, me: Principal, document_id: str) -> Head:
     """The document's present state without reading it: for conditional requests, and for what is known already."""
     row = _visible(me, db.rows(_HEAD, me.user_id, document_id))[0]
@@ -169,9 +184,8 @@ def by_ids(db: Reader, me: Principal, workspace_id: str, ids: list[str], *, role
     """Those of the documents that are in a workspace which was entered, in no order."""
     if not ids:
         return []
-    numbers = ", ".join(f"${at}" for at in range(1, len(ids) + 1))
     # The workspace is judged here: as a condition, it has SQLite look through all of the workspace instead.
-    found = db.rows(f"SELECT {COLUMNS} FROM documents d WHERE d.id IN ({numbers})", *ids)
+    found = db.rows(f"SELECT {COLUMNS} FROM documents d WHERE d.id IN ({_numbers(ids)})", *ids)
     return listed(db, me, role, [row for row in found if row[1] == workspace_id])
 
 
@@ -291,6 +305,10 @@ def _visible(me: Principal, found: list[tuple[Any, ...]]) -> list[tuple[Any, ...
     if not found or (me.workspace_id is not None and me.workspace_id != found[0][1]):
         raise unknown()
     return found
+
+
+def _numbers(values: list[str]) -> str:
+    return ", ".join(f"${at}" for at in range(1, len(values) + 1))
 
 
 def unknown() -> NotFound:

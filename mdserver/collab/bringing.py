@@ -1,0 +1,68 @@
+"""An update from somebody who has no socket: a room takes it in as any other, and says when it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mdserver.crdt import guard
+from mdserver.errors import Busy, Conflict
+from mdserver.model.access import Principal
+
+from .outbox import Outbox
+from .protocol import Change
+from .replica import Broken
+from .room import LONG, Seat
+from .rooms import Rooms
+
+PATIENCE = 20.0
+"""Seconds in which it should be stored."""
+
+_LOOKED_AT = 0.005
+
+
+class _Nobody(Outbox):
+    """Who cannot be answered; it is only noted that there was an answer."""
+
+    __slots__ = ("was_asked",)
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    def put(self, made: bytes) -> None:
+        self.was_asked = True
+
+
+async def bring(rooms: Rooms, me: Principal, document_id: str, data: bytes) -> None:
+    """Have a document's room take in a Yjs update of somebody who may edit it; returns when it is durable.
+
+    Unsound for what Yjs does not make, Conflict when it builds on what the document lacks, Busy when it cannot be
+    stored now: what was taken in may still be stored then, and does no harm when it comes again.
+    """
+    read = await asyncio.to_thread(guard.read_update, data) if len(data) > LONG else guard.read_update(data)
+    while True:
+        room = await rooms.enter(document_id)
+        if room.replica.is_ready or room.reading is None:
+            break
+        try:
+            await asyncio.shield(room.reading)
+        except Exception as error:
+            rooms.reset(room)
+            raise Busy("The document could not be read just now.") from error
+    nobody = _Nobody()
+    seat = Seat(room, actor=me, person=me.person, outbox=nobody, read_only=False)
+    if room.refusing:
+        raise Busy("Edits of this document cannot be stored at present: nothing was changed.")
+    try:
+        room.hear(seat, Change(data), read)
+    except Broken as error:
+        rooms.reset(room)
+        raise Busy("The document has to be loaded anew: try again.") from error
+    if nobody.was_asked:
+        raise Conflict("The update builds on others that the document does not have: send those before it.")
+    mark = room.taken
+    rooms.heard(room)
+    for _ in range(int(PATIENCE / _LOOKED_AT)):
+        if room.durable >= mark:
+            return
+        await asyncio.sleep(_LOOKED_AT)
+    raise Busy("The update could not be stored in time; it may be by now.")
