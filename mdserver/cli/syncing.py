@@ -243,7 +243,7 @@ async def _set_up(home: Home, asked: Asked) -> None:
 
 def _client(home: Home, *, attempts: int = 5) -> Client:
     state = home.state
-    return Client(state.fact("server"), home.token, device_id=state.fact("device_id"), attempts=attempts)
+    return Client(state.fact("server"), home.token, device_id=state.fact("device"), attempts=attempts)
 
 
 def _bars(bars: ExitStack) -> Any:

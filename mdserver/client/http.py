@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import msgspec
 
-from mdserver import __version__, ids
+from mdserver import __version__
 
 from . import stream
 from .problems import ApiProblem, Unreachable, from_answer
@@ -37,14 +37,14 @@ class _Results(msgspec.Struct):
 
 
 class Client:
-    """A signed-in caller of one server. `device_id` tells the server's records which machine pushed something.
+    """A signed-in caller of one server. `device_id` is what this device calls itself: it stands in the history.
 
     `async with Client(url, token) as client:`; every method may raise ApiProblem.
     """
 
     def __init__(self, url: str, token: str, *, device_id: str = "", attempts: int = ATTEMPTS) -> None:
         self.url = url.rstrip("/")
-        self.device_id = device_id or ids.new()
+        self.device_id = device_id or "a program"
         self._attempts = attempts
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"mdserver-client/{__version__}"}
         self._session: aiohttp.ClientSession | None = None

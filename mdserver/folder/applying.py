@@ -106,7 +106,7 @@ class Applier:
 
     def _remove_files(self) -> None:
         touched: set[str] = set()
-        for row in list(self._state.locals.values()):
+        for row in sorted(self._state.locals.values(), key=lambda one: -one.path.count("/")):
             remote = self._state.remotes.get(row.id)
             if row.is_folder or (remote is not None and not remote.gone):
                 continue
@@ -138,6 +138,8 @@ class Applier:
             return False
         self.touched.add(parent(row.path))
         self._disk.remove(row.path, seen=sig)
+        if row.directory:
+            self._disk.remove_directory(row.directory)  # if what stood below it is gone, too
         self._forget(row)
         self._tell(Told(what="removed", path=row.path, words="was deleted elsewhere"))
         return True

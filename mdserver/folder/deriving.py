@@ -27,6 +27,9 @@ from .names import free, last, parent
 from .rows import Local, Remote, Sig
 
 
+MOST_DEEP = 1_000
+
+
 class Read(msgspec.Struct):
     """A file's text as it was read."""
 
@@ -214,19 +217,18 @@ class _Derivation:
         return made
 
     def _trashes(self) -> list[Wish]:
-        made: list[Wish] = []
-        rows = [self._known.locals[id] for id in self._found.missing]
-        for row in sorted(rows, key=lambda one: (-one.path.count("/"), bool(one.directory), one.path)):
+        """What is gone: first what has nothing below it, then the rest from the bottom up, each only if it is empty."""
+        made: list[tuple[int, Wish]] = []
+        for row in sorted((self._known.locals[id] for id in self._found.missing), key=lambda one: one.path):
             remote = self._known.remotes.get(row.id)
             if remote is None or remote.gone or row.ahead:
                 continue
-            op = TrashDocument(
-                id=row.id,
-                base_version=None if row.is_folder else row.version,
-                only_if_empty=row.is_folder or _has_children(row.id, self._known.remotes),
-            )
-            made.append(Wish(op=op, path=row.path, fingerprint=_print("trash", row.id, str(row.version))))
-        return made
+            is_above = row.is_folder or _has_children(row.id, self._known.remotes)
+            base = None if row.is_folder else row.version
+            op = TrashDocument(id=row.id, base_version=base, only_if_empty=is_above)
+            wish = Wish(op=op, path=row.path, fingerprint=_print("trash", row.id, str(row.version)))
+            made.append((-row.path.count("/") if is_above else -MOST_DEEP, wish))
+        return [wish for _, wish in sorted(made, key=lambda one: one[0])]
 
 
 def _has_children(id: str, remotes: Mapping[str, Remote]) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from mdserver import ids
 from mdserver.client import Client, Workspace
 
 from .disk import TEMP, Disk
@@ -101,13 +100,11 @@ async def set_up(home: Home, *, server: str, workspace: str, device: str) -> Non
                 f"This folder belongs to the workspace “{state.fact('workspace_name')}”, not to {workspace}."
             )
         return
-    device_id = state.fact("device_id") or ids.new()
-    async with Client(known or server, home.token, device_id=device_id) as client:
+    async with Client(known or server, home.token) as client:
         chosen = chosen_of(await client.workspaces(), workspace)
     with state.transaction():
         state.set_fact("server", (known or server).rstrip("/"))
-        state.set_fact("device_id", device_id)
-        state.set_fact("device", device or platform.node() or "folder")
+        state.set_fact("device", _device(device))
         state.set_fact("workspace_id", chosen.id)
         state.set_fact("workspace_name", chosen.name)
     home.keep_token()
@@ -124,6 +121,12 @@ def chosen_of(found: list[Workspace], wanted: str) -> Workspace:
     if not fitting:
         raise NotSetUp(f"There is no workspace “{wanted}”. There are:{names}")
     raise NotSetUp(f"Say which workspace with --workspace:{names}")
+
+
+def _device(name: str) -> str:
+    """One line of at most 100 characters, as the server takes it."""
+    line = "".join(one for one in name or platform.node() if one.isprintable())
+    return line[:100] or "folder"
 
 
 def _keep_token(path: Path, token: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -71,17 +71,19 @@ class Pusher:
 
     async def send(self, client: Client, tick: Callable[[int], None] = lambda steps: None) -> int:
         """Send all that is queued, what was queued in another run first; how many answers were kept."""
-        rows = self._state.queue()
-        operations: list[Operation] = [msgspec.json.decode(row.op, type=_ANY) for row in rows]
-        at = 0
-        async for results in client.push_parts(operations):
-            for result in results:
-                with self._state.transaction():
-                    self._keep(rows[at], operations[at], result)
-                    self._state.dequeue(rows[at].seq)
-                at += 1
-            tick(len(results))
-        return at
+        count = 0
+        for group in _groups(self._state.queue()):
+            at = 0
+            async for results in client.push_parts([op for _, op in group]):
+                for result in results:
+                    row, op = group[at]
+                    with self._state.transaction():
+                        self._keep(row, op, result)
+                        self._state.dequeue(row.seq)
+                    at += 1
+                tick(len(results))
+            count += at
+        return count
 
     def _keep(self, row: Queued, op: Operation, result: Result) -> None:
         if result.status == "refused":
@@ -194,6 +196,26 @@ class Pusher:
             )
             return
         self._tell(Told(what=what, path=row.path, words=words))
+
+
+def _groups(rows: list[Queued]) -> Iterator[list[tuple[Queued, Operation]]]:
+    """The operations in order, in groups to be sent one after the other.
+
+    The server carries out side by side what does not name the same document. But what is to be put into the trash only
+    if it is empty waits until what stood below has gone.
+    """
+    group: list[tuple[Queued, Operation]] = []
+    depth = -1
+    for row in rows:
+        op: Operation = msgspec.json.decode(row.op, type=_ANY)
+        now = row.path.count("/") if isinstance(op, TrashDocument) and op.only_if_empty else -1
+        if now != depth and group:
+            yield group
+            group = []
+        group.append((row, op))
+        depth = now
+    if group:
+        yield group
 
 
 def _hash(text: str) -> str:
