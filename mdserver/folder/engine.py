@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from mdserver.client import ApiProblem, Client
+from mdserver.client import ApiProblem, Client, TrashDocument
 
 from .applying import Applier, recover
 from .deriving import Wish, derive
@@ -73,11 +73,13 @@ class Engine:
         wishes: list[Wish] = []
         if self._state.fact("complete"):
             wishes, _ = self.wishes()
+        before = set(self._state.locals)
         await self._pull()
         await self.apply()
         if not wishes:
             wishes, _ = self.wishes()
-        return wishes
+        # What came in this rehearsal is not on the disk, which is no deletion.
+        return [one for one in wishes if not isinstance(one.op, TrashDocument) or one.op.id in before]
 
     async def turn(self, *, hear: bool = True) -> bool:
         """One exchange after a look; whether another one is due at once. Without `hear` the server is only told."""
