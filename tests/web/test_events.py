@@ -121,6 +121,25 @@ async def test_what_is_typed_is_told_too(server: Server) -> None:
             assert (await radio.until("change"))["position"] > before
 
 
+async def test_who_has_a_document_open(server: Server) -> None:
+    ada = await server.person("Ada")
+    bob, eve = await server.member(ada, "Bob", "viewer"), await server.person("Eve")
+    id = (await make(ada))["id"]
+    async with listening(bob) as radio, listening(eve) as other:
+        for _ in range(2):
+            await radio.until("change")
+        await other.until("change")
+        async with opened(ada, id):
+            assert await radio.until("presence") == {
+                "workspace_id": ada.workspace_id,
+                "document_id": id,
+                "people": [{"id": ada.id, "display_name": "Ada", "avatar_url": None}],
+            }
+        assert (await radio.until("presence", document_id=id))["people"] == []
+        await make(eve)
+        assert await other.one() == ("change", {"workspace_id": eve.workspace_id, "position": 3})
+
+
 async def test_joining_and_leaving(server: Server) -> None:
     ada, bob = await server.person("Ada"), await server.person("Bob")
     async with listening(bob) as radio:
