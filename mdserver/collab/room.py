@@ -126,10 +126,17 @@ class Room:
         """Reads the log: until it has ended, nothing can be taken in."""
         self.is_dropped = False
         """Whether it is only kept until all of it is stored: its replica cannot be trusted any more."""
+        self.on_people: Callable[[], object] = _nothing
+        """Called when somebody has come or gone."""
         self.on_settled: Callable[[], object] = _nothing
         """Called when all that was taken in is stored."""
         self._whole: dict[bytes, bytes] = {}
         """The frame that brings somebody who has nothing up to date, by address: the same bytes for all who come."""
+
+    @property
+    def people(self) -> list[Person]:
+        """Who has it open, each once."""
+        return list({seat.person.id: seat.person for seat in self.seats}.values())
 
     @property
     def is_settled(self) -> bool:
@@ -139,6 +146,7 @@ class Room:
     def enter(self, seat: Seat) -> None:
         """Let a client in. One that does not ask by itself (y-websocket's server speaks first) is asked."""
         self.seats[seat] = None
+        self.on_people()
         if seat.ledger is None:
             seat.send(protocol.step1(self.replica.state_vector()))
             self.introduce(seat)
@@ -151,6 +159,7 @@ class Room:
     def leave(self, seat: Seat) -> None:
         """A client has gone; everybody hears of it."""
         if self.seats.pop(seat, seat) is None:
+            self.on_people()
             self._tell(self.presences.leave(seat))
 
     def hear(self, seat: Seat, message: Message, read: Update | dict[int, int] | None = None) -> int:

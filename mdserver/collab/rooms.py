@@ -52,6 +52,8 @@ class Rooms:
         self._stopping = False
         self.turn = Turn()
         self.on_closed: Closed = lambda room, why: None
+        self.on_people: Callable[[Room], object] = lambda room: None
+        """Told of a room that somebody has come to or gone from."""
         self.projector = Projector(
             database, may_look=lambda room: not self.saver.is_storing(room), on_broken=lambda room: self.reset(room)
         )
@@ -171,6 +173,7 @@ class Rooms:
             self._database, document_id, most=self._most, marker=self._marker, refused=self._refused
         )
         self.loads += 1
+        room.on_people = lambda: self.on_people(room)
         if is_unsettled:
             self.projector.watch(room)
         # What was committed meanwhile is told by an announcement, or was told before this: so look once more.

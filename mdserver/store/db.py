@@ -141,6 +141,8 @@ class Database(ABC):
     """Runs units of work. Open with the engine's own `open`, close with `close`."""
 
     engine: Engine
+    in_order = False
+    """Whether units of work run in the order in which they were asked for."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Callable[[str], None]]] = {}

@@ -458,6 +458,7 @@ class SQLite(Database):
     """The engine on one database file."""
 
     engine = "sqlite"
+    in_order = True
 
     def __init__(self, path: Path, *, readers: int, synchronous: str) -> None:
         super().__init__()
@@ -466,6 +467,7 @@ class SQLite(Database):
             lambda: connect(path, read_only=False, synchronous=synchronous),
             "mdserver-writer",
             self.tell,
+            self.process,
             committed=self._let_go,
         )
         self._readers = [

@@ -149,11 +149,3 @@ def fingerprint(operation: Operation) -> bytes:
     if isinstance(operation, EditDocument):
         operation = msgspec.structs.replace(operation, base_content=None)
     return hashlib.sha256(msgspec.msgpack.encode(operation)).digest()
-
-
-def mentions(operation: Operation) -> set[str]:
-    """The ids that an operation has to do with: it waits for earlier ones that have to do with them, too."""
-    found = {operation.op_id, operation.id}
-    for name in ("parent_id", "before", "after"):
-        found.add(getattr(operation, name, None) or operation.id)
-    return found

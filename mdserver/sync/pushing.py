@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from mdserver import ids, text
 from mdserver.crdt import guard
@@ -18,7 +18,8 @@ from mdserver.outline import derive_title
 from mdserver.store.db import Database, Reader, Tx
 
 from . import operations as kinds
-from .operations import Operation, Result, fingerprint, mentions
+from .operations import Operation, Result, fingerprint
+from .turns import Done, Order, Turn
 
 T = TypeVar("T")
 
@@ -57,18 +58,19 @@ class Pusher:
         self._database, self._door, self._live = database, door, live
 
     async def push(self, me: Principal, operations: Sequence[Operation | Unread], *, said: Said) -> list[Result]:
-        """One result for each operation, in order.
-
-        Operations that have to do with the same document happen in their order, others side by side.
-        """
-        turns, last = asyncio.Semaphore(AT_ONCE), dict[str, asyncio.Task[Result]]()
+        """One result for each operation, in order."""
+        at_once, order = asyncio.Semaphore(AT_ONCE), Order(in_order=self._database.in_order)
         tasks: list[asyncio.Task[Result]] = []
 
-        async def after(waits: list[asyncio.Task[Result]], one: Operation) -> Result:
-            if waits:
-                await asyncio.wait(waits)
-            async with turns:
-                return await self._result(me, one, said)
+        async def after(waits: set[Done], turn: Turn, one: Operation) -> Result:
+            try:
+                if waits:
+                    await asyncio.wait(waits)
+                await turn.comes()  # not while others wait for a place among those under way
+                async with at_once:
+                    return await self._result(me, one, turn, said)
+            finally:
+                turn.is_over()
 
         results: list[Result | asyncio.Task[Result]] = []
         try:
@@ -76,12 +78,11 @@ class Pusher:
                 if isinstance(one, Unread):
                     results.append(Result(op_id=one.op_id, status="refused", problem=said(one.problem)))
                     continue
-                named = mentions(one)
-                waits = list({last[id]: None for id in named if id in last})
-                task = asyncio.create_task(after(waits, one))
+                waits, turn = order.waits(one)
+                task = asyncio.create_task(after(waits, turn, one))
                 tasks.append(task)
                 results.append(task)
-                last.update(dict.fromkeys(named, task))
+                order.begun(one, cast(Done, task))
             if tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -89,10 +90,10 @@ class Pusher:
                 task.cancel()
         return [one if isinstance(one, Result) else one.result() for one in results]
 
-    async def _result(self, me: Principal, one: Operation, said: Said) -> Result:
+    async def _result(self, me: Principal, one: Operation, turn: Turn, said: Said) -> Result:
         print_ = fingerprint(one)
         try:
-            return await self._done(me, one, print_)
+            return await self._done(me, one, print_, turn)
         except _Known as known:
             try:
                 return await self._again(me, one, known.effect)
@@ -103,26 +104,26 @@ class Pusher:
                 raise
             return _refused(one, problem, said)
 
-    async def _done(self, me: Principal, one: Operation, print_: bytes) -> Result:
+    async def _done(self, me: Principal, one: Operation, print_: bytes, turn: Turn) -> Result:
         if not ids.is_id(one.id):
             if isinstance(one, kinds.CreateDocument):
                 raise Invalid("An id is a UUID of version 7 in lower case.", pointer="/id")
             raise documents.unknown()
         if isinstance(one, kinds.CreateDocument):
-            return await self._create(me, one, print_)
+            return await self._create(me, one, print_, turn)
         if isinstance(one, kinds.EditDocument):
             return await self._edit(me, one, print_)
         if isinstance(one, kinds.UpdateDocument):
             return await self._update(me, one, print_)
         if isinstance(one, kinds.PurgeDocument):
-            return await self._purge(me, one, print_)
+            return await self._purge(me, one, print_, turn)
         change = _change(me, one)
 
         def unit(tx: Tx) -> Document:
             document = documents.find(tx, me, one.id, need=EDITOR)
             return change(tx, document)
 
-        return await self._once(me, one, print_, unit)
+        return await self._once(me, one, print_, turn, unit)
 
     async def _again(self, me: Principal, one: Operation, effect: Effect) -> Result:
         """The first answer again, for somebody who may still hear it."""
@@ -145,7 +146,13 @@ class Pusher:
         )
 
     async def _once(
-        self, me: Principal, one: Operation, print_: bytes, change: Callable[[Tx], Document], *gates: str
+        self,
+        me: Principal,
+        one: Operation,
+        print_: bytes,
+        turn: Turn,
+        change: Callable[[Tx], Document],
+        *gates: str,
     ) -> Result:
         def unit(tx: Tx) -> Document:
             _check(tx, me, one, print_)
@@ -153,10 +160,13 @@ class Pusher:
             operations.remember(tx, me.user_id, one.op_id, print_, Effect("applied", document.id, document.version))
             return document
 
-        document = await self._database.write(unit, *gates)
+        asked = asyncio.ensure_future(self._database.write(unit, *gates))
+        await asyncio.sleep(0)  # it has asked by then
+        turn.is_over()
+        document = await asked
         return Result(op_id=one.op_id, status="applied", id=document.id, version=document.version, document=document)
 
-    async def _create(self, me: Principal, one: kinds.CreateDocument, print_: bytes) -> Result:
+    async def _create(self, me: Principal, one: kinds.CreateDocument, print_: bytes, turn: Turn) -> Result:
         if not ids.is_id(one.workspace_id):
             raise NotFound("There is no such workspace, or you cannot see it.")
         if one.filename is not None:
@@ -188,7 +198,7 @@ class Pusher:
                 filename=one.filename,
             )
 
-        made = await self._once(me, one, print_, unit, f"changes:{one.workspace_id}")
+        made = await self._once(me, one, print_, turn, unit, f"changes:{one.workspace_id}")
         if draft.text.content != one.content:  # rich text has a normal form
             made.content = draft.text.content
         return made
@@ -242,11 +252,11 @@ class Pusher:
             await self._live(me, one.id, one.update)
         except guard.Unsound as error:
             raise Invalid("This is no update that Yjs makes.", pointer="/update") from error
-        made = await self._once(me, one, print_, lambda tx: documents.find(tx, me, one.id))
+        made = await self._once(me, one, print_, Turn(None), lambda tx: documents.find(tx, me, one.id))
         made.restored = is_back
         return made
 
-    async def _purge(self, me: Principal, one: kinds.PurgeDocument, print_: bytes) -> Result:
+    async def _purge(self, me: Principal, one: kinds.PurgeDocument, print_: bytes, turn: Turn) -> Result:
         if "admin" not in me.scopes:
             raise Forbidden("This token lacks the scope 'admin'.", needed_scope="admin")
 
@@ -255,7 +265,7 @@ class Pusher:
             documents.purge(tx, me, document)
             return document
 
-        made = await self._once(me, one, print_, unit)
+        made = await self._once(me, one, print_, turn, unit)
         made.document = None
         return made
 

@@ -10,19 +10,21 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 
 from mdserver import ids
+from mdserver.collab.room import Room
 from mdserver.errors import Busy, Malformed, NotFound
 from mdserver.figures import Family, gauge
-from mdserver.model import members, workspaces
-from mdserver.model.access import Principal
+from mdserver.model import documents, members, workspaces
+from mdserver.model.access import Person, Principal
 from mdserver.store.db import Database
 
 from . import edge
@@ -30,6 +32,8 @@ from .api import BASE_PATH, DB, ME, RATES, SIGNED_IN, Routes, me
 from .closing import RESTARTING, SIGNED_OUT
 from .live import LIVE, Live, socket, who
 from .wire import Answer
+
+log = logging.getLogger("mdserver.web")
 
 routes = Routes("sync")
 
@@ -43,15 +47,23 @@ JUDGED_AGAIN = 300.0
 
 MOST_ID = 24_000
 
-Name = Literal["change", "revoked"]
+Name = Literal["change", "presence", "revoked"]
 
 
 class Event(msgspec.Struct):
-    """What is sent: `id` says up to where everything was told, for Last-Event-ID. A breath has no name."""
+    """What is sent: `id` says up to where everything was told, for Last-Event-ID; those before it have none."""
 
     event: Name
     id: str
-    data: dict[str, str | int]
+    data: Any
+
+
+class Present(msgspec.Struct):
+    """Who has a document open for live editing now."""
+
+    workspace_id: str
+    document_id: str
+    people: list[Person]
 
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +83,7 @@ class Stream:
         self.is_judged = self.is_over = False
         self._positions: dict[str, int] = {}
         self._revoked: list[str] = []
+        self._present: dict[str, Present] = {}
 
     def change(self, workspace_id: str, position: int) -> None:
         """A workspace has come to a position."""
@@ -81,8 +94,14 @@ class Stream:
     def revoked(self, workspace_id: str) -> None:
         """A workspace cannot be seen any more."""
         self._positions.pop(workspace_id, None)
+        self._present = {id: one for id, one in self._present.items() if one.workspace_id != workspace_id}
         self.known.pop(workspace_id, None)
         self._revoked.append(workspace_id)
+        self.wake.set()
+
+    def presence(self, present: Present) -> None:
+        """Somebody has come to a document, or gone."""
+        self._present[present.document_id] = present
         self.wake.set()
 
     def judge(self) -> None:
@@ -97,9 +116,10 @@ class Stream:
 
     def take(self) -> list[Event]:
         """What is to be sent now."""
-        revoked, positions = self._revoked, self._positions
-        self._revoked, self._positions = [], {}
+        revoked, positions, present = self._revoked, self._positions, self._present
+        self._revoked, self._positions, self._present = [], {}, {}
         made = [Event("revoked", "", {"workspace_id": one}) for one in revoked]
+        made += [Event("presence", "", one) for one in present.values()]
         for workspace_id, position in positions.items():
             self.known[workspace_id] = position
             made.append(Event("change", "", {"workspace_id": workspace_id, "position": position}))
@@ -116,6 +136,9 @@ class Events:
         self._streams: set[Stream] = set()
         self._of: defaultdict[str, set[Stream]] = defaultdict(set)  # by workspace
         self._stopping = False
+        self._people: set[str] = set()
+        self._asking: asyncio.Task[None] | None = None
+        live.rooms.on_people = self._somebody_came
         database.listen("change", self._changed)
         database.listen("member", lambda key: self._somebody(key.partition(" ")[2]))
         database.listen("user", self._somebody)
@@ -199,6 +222,27 @@ class Events:
         for stream in self._of.get(workspace_id, ()):
             stream.change(workspace_id, int(position))
 
+    def _somebody_came(self, room: Room) -> None:
+        """Somebody has opened a document or left it: its workspace is told who is there, once it is known which."""
+        if self._streams:
+            self._people.add(room.document_id)
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._tell_who())
+
+    async def _tell_who(self) -> None:
+        try:
+            while self._people:
+                document_id = self._people.pop()
+                found = await self._database.glance(lambda db, id=document_id: documents.workspace_of(db, id))  # type: ignore[misc]
+                room = self._live.rooms.found(document_id)
+                people = [] if room is None else room.people
+                for stream in list(self._of.get(found or "", ())):
+                    stream.presence(Present(found or "", document_id, people))
+        except Exception:  # whoever asks who is there is told all the same
+            log.exception("nobody could be told who has a document open")
+        finally:
+            self._asking = None
+
     def _somebody(self, user_id: str) -> None:
         for stream in self._streams:
             if stream.principal.user_id == user_id:
@@ -217,7 +261,8 @@ EVENTS: web.AppKey[Events] = web.AppKey("events", Events)
 async def listen(request: web.Request, query: EventsQuery) -> Answer | web.StreamResponse:
     """Hear of changes as they happen, as server-sent events.
 
-    `change` says which workspace has come to which position, `revoked` which one cannot be seen any more. A stream
+    `change` says which workspace has come to which position, `presence` who has a document open by now, `revoked` which
+    workspace cannot be seen any more. A stream
     begins with the positions that Last-Event-ID does not know of. A WebSocket at `/events` sends the same as JSON.
     """
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import backup, live, load, machine
+from . import backup, live, load, machine, sync
 from .corpus import texts
 from .load import Load
 from .report import OURS, SMALL, Record, disturbance, table
@@ -30,7 +30,7 @@ from .servers import Bare, Datasette, MDServer, PocketBase, Running, Server, Wor
 # What is measured when: each kind of work on all servers before the next kind.
 ORDER = ("hello", "304", "read", "storm", "list", "search", "create")
 CHOICES = ("read", "304", "storm", "list", "search", "create", "start", "memory", "growth")
-BACKUP, LIVE = "backup", "live"
+BACKUP, LIVE, SYNC = "backup", "live", "sync"
 FEW = 1000
 SETTLING = 1.0
 
@@ -52,6 +52,9 @@ def main() -> int:
         return 0
     if options.only == [LIVE]:  # other peers, another generator
         print(live.measure(options.reps, options.scenarios, _say))
+        return 0
+    if options.only == [SYNC]:
+        print(sync.measure(options.reps, _say))
         return 0
     cores = machine.cores()
     server_core, own_core = cores or (None, None)
@@ -87,8 +90,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts [3]")
     parser.add_argument("--documents", type=int, default=10_000, help="documents in each server [10000]")
     parser.add_argument("--connections", type=int, default=32, help="clients at once [32]")
-    only = f"only some of {', '.join(CHOICES)}; or {BACKUP} or {LIVE}, alone"
-    parser.add_argument("--only", nargs="+", choices=(*CHOICES, BACKUP, LIVE), metavar="WORK", help=only)
+    only = f"only some of {', '.join(CHOICES)}; or {BACKUP}, {LIVE} or {SYNC}, alone"
+    parser.add_argument("--only", nargs="+", choices=(*CHOICES, BACKUP, LIVE, SYNC), metavar="WORK", help=only)
     parser.add_argument("--megabytes", type=int, default=1000, help=f"size of the database for {BACKUP} [1000]")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"only some of those of {LIVE}")
     parser.add_argument("--without-peers", action="store_true", help="leave PocketBase and datasette out")

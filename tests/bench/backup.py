@@ -17,20 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-from mdserver.model import documents, workspaces
-from mdserver.model.access import Principal
-from mdserver.store.db import Tx
-from mdserver.store.sqlite import SQLite
 
 from . import load, machine
-from .corpus import paragraphs, texts
+from .corpus import texts
+from .growing import grow
 from .load import Load, Outcome
-from .servers import EMAIL, MDServer, Work, call
+from .servers import MDServer, Work, call
 
 DOCUMENT = 20_000  # characters
-BATCH = 50
 WINDOW = 2.0
 ALONE = 6
 CONNECTIONS = 4
@@ -70,8 +64,9 @@ def measure(megabytes: int, say: Callable[[str], None]) -> str:
         generator.submit(os.getpid).result(60)
         server = MDServer()
         works = server.fill(directory, list(texts(500)), server_core)
-        asyncio.run(_grow(directory, megabytes))
-        size = (directory / "data" / "mdserver.sqlite3").stat().st_size
+        path = directory / "data" / "mdserver.sqlite3"
+        asyncio.run(grow(path, DOCUMENT, lambda number: path.stat().st_size >= megabytes * 1_000_000))
+        size = path.stat().st_size
         say(f"a database of {size / 1e6:,.0f} MB")
         for name in ("read", "create"):
             with server.running(directory, server_core) as running:
@@ -91,50 +86,6 @@ def measure(megabytes: int, say: Callable[[str], None]) -> str:
             rows.append(_row(name, "the server", alone, during, backup))
             say(rows[-1])
     return "\n".join([*rows, "", f"A database of {size / 1e6:,.0f} MB, an archive of {archive / 1e6:,.0f} MB."])
-
-
-async def _grow(directory: Path, megabytes: int) -> None:
-    """Documents of some length until the database has its size, by the functions that requests come to."""
-    path = directory / "data" / "mdserver.sqlite3"
-    chance, source = random.Random(4), paragraphs()
-    database = await SQLite.open(path, synchronous="OFF")
-    try:
-        me, workspace_id = await database.read(
-            lambda db: db.rows(
-                "SELECT u.id, m.workspace_id FROM users u JOIN workspace_members m ON m.user_id = u.id"
-                " WHERE u.email = $1",
-                EMAIL,
-            )[0]
-        )
-        actor = Principal(
-            user_id=me,
-            device="bench",
-            display_name="",
-            avatar_url=None,
-            is_admin=False,
-            kind="app",
-            credential_id="",
-            authenticated_at=0,
-        )
-        number = 0
-        while path.stat().st_size < megabytes * 1_000_000:
-            drafts = []
-            for _ in range(BATCH):
-                body: list[str] = []
-                while sum(map(len, body)) < DOCUMENT:
-                    body.append(chance.choice(source))
-                drafts.append(documents.draft("\n\n".join(body), maximum_bytes=1 << 24))
-            number += BATCH
-
-            def change(tx: Tx, drafts: list[Any] = drafts, number: int = number) -> None:
-                role = workspaces.enter(tx, actor, workspace_id)
-                for place, draft in enumerate(drafts):
-                    title = f"Long {number + place}"
-                    documents.create(tx, actor, workspace_id, role=role, title=title, kind="markdown", draft=draft)
-
-            await database.write(change)
-    finally:
-        await database.close()
 
 
 def _job(work: Work, port: int, pid: int) -> Load:

@@ -27,6 +27,7 @@ from .shape import (
     states_of,
     texts_of,
     unknown,
+    workspace_of,
 )
 from .trash import empty, purge, purge_old, restore, trash
 
@@ -82,5 +83,6 @@ __all__ = [
     "trash",
     "tree",
     "unknown",
+    "workspace_of",
     "workspace_tags",
 ]

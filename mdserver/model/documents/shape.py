@@ -139,6 +139,11 @@ def present_text(db: Reader, document_id: str) -> str:
     return db.value(str, "SELECT text FROM document_texts WHERE document_id = $1", document_id) or ""
 
 
+def workspace_of(db: Reader, document_id: str) -> str | None:
+    """The workspace of a document, for what is told to its members; None when there is no such document."""
+    return db.value(str, "SELECT workspace_id FROM documents WHERE id = $1", document_id)
+
+
 def states_of(db: Reader, ids: list[str]) -> dict[str, tuple[State, int]]:
     """State and size (bytes) of those of the documents that exist, in a workspace that was entered."""
     if not ids:
