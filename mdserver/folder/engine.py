@@ -145,6 +145,7 @@ class Engine:
                 directory = found.directories.get(id, "")
                 path = directory if row.is_folder else found.files.get(id, row.path)
                 if id in found.missing and self._drop_if_gone(id):
+                    found.missing.discard(id)
                     continue
                 if id in found.frozen or not path:
                     continue
