@@ -11,8 +11,8 @@ import msgspec
 from mdserver import merge
 from mdserver.transfer.source import Unreadable, text_of
 
-from .disk import TEMP, Changed, Disk, Unfit
-from .names import OWN, below_name, joined, last, local_name, parent
+from .disk import Changed, Disk, Unfit
+from .names import OWN, below_name, last, parent
 from .placing import Held, Placer
 from .reading import is_settled
 from .rows import Clash, Local, Remote, Sig, Told, Writing
@@ -377,32 +377,6 @@ class Applier:
                 self._disk.forget(one.writing.temp)
         for one in done:
             self._tell(one.told)
-
-
-def recover(state: State, disk: Disk) -> None:
-    """After a crash: finish what had reached its place, forget what had not, bring back what had been put aside."""
-    for one in state.writings():
-        temp = f"{OWN}/{TEMP}/{one.temp}"
-        there, here = disk.status(temp), disk.status(one.local.path)
-        is_placed = there is None or (here is not None and here.st_ino == there.st_ino)
-        with state.transaction():
-            if is_placed and here is not None:
-                state.put_local(one.local, one.base)
-            state.end_writing(one.temp)
-        disk.forget(one.temp)
-    for row in list(state.locals.values()):
-        aside = f"{OWN}/{TEMP}/moved-{row.id}"
-        path = row.path
-        if path != aside and disk.status(aside) is not None:
-            path = aside
-        elif path == aside and disk.status(aside) is None:
-            # It had been moved on, and only this was not written down: it will be found by what it is.
-            above = state.locals.get(row.parent_id)
-            path = joined(above.directory if above is not None else "", local_name(row.filename))
-        if path != row.path:
-            with state.transaction():
-                directory = path if row.is_folder else row.directory
-                state.put_local(msgspec.structs.replace(row, path=path, directory=directory))
 
 
 def _is_odd(row: Local) -> bool:

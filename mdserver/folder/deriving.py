@@ -26,7 +26,6 @@ from .matching import Found
 from .names import free, last, parent
 from .rows import Local, Remote, Sig
 
-
 MOST_DEEP = 1_000
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from mdserver.client import ApiProblem, Client, TrashDocument
 
-from .applying import Applier, recover
+from .applying import Applier
 from .deriving import Wish, derive
 from .disk import Disk
 from .matching import Found, match
@@ -16,6 +16,7 @@ from .names import OWN, last, local_name, parent, same_form
 from .pulling import pull
 from .pushing import Pusher
 from .reading import Reader
+from .recovering import recover
 from .rows import Told
 from .scanning import Snapshot
 from .state import State
