@@ -22,6 +22,7 @@ from mdserver.folder.pulling import AccessLost
 from mdserver.folder.rows import Told
 from mdserver.folder.state import Incompatible
 from mdserver.folder.telling import Report, refusals, report_of, said, status_of
+from mdserver.store.sqlite import Error as StateError
 from mdserver.transfer.source import shown
 
 from .common import Settings, counted, refuse, show
@@ -106,6 +107,8 @@ def command(
         refuse(str(error))
     except ApiProblem as problem:
         refuse(problem.detail)
+    except StateError as error:
+        refuse(f"What is known of the folder could not be read or written: {error}.")
 
 
 def _token(*, from_stdin: bool) -> str:

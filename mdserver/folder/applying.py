@@ -47,10 +47,11 @@ class Applier:
         fetch: Fetch,
         tell: Callable[[Told], None],
         problem: Callable[[str, str], None],
+        hold: Callable[[str, str], None],
         tick: Callable[[int], None] = lambda steps: None,
     ) -> None:
         self._state, self._disk, self._snapshot = state, disk, snapshot
-        self._fetch, self._tell, self._problem, self._tick = fetch, tell, problem, tick
+        self._fetch, self._tell, self._problem, self._hold, self._tick = fetch, tell, problem, hold, tick
         self._placer = Placer(state, snapshot, self, tell)
         self._waiting: list[Waiting] = []
         self.unfinished = False
@@ -179,7 +180,7 @@ class Applier:
             try:
                 path = self._placer.place(remote)
             except Held as held:
-                self._problem(remote.filename, f"{held} (the document {remote.filename} is left out)")
+                self._hold(self._path_there(remote), str(held))
                 continue
             except OSError as error:
                 self._failed(remote.filename, error)
@@ -199,6 +200,14 @@ class Applier:
         for id in left:
             self._tidy(id)
         return paths
+
+    def _path_there(self, remote: Remote) -> str:
+        """A document's path on the server."""
+        names = [remote.filename]
+        while (above := self._state.remotes.get(remote.parent_id)) is not None and len(names) < 200:
+            names.append(above.filename)
+            remote = above
+        return "/".join(reversed(names))
 
     def _join_folder(self, remote: Remote, path: str) -> None:
         row = Local(

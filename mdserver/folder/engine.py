@@ -45,20 +45,33 @@ class Engine:
         self.snapshot = Snapshot(disk.root, lambda path: path in self._known)
         self._unfinished = False
         """What the server said is not all on the disk, because something changed there meanwhile."""
+        self._held: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         """Path → what could not be done there in the last turn, completing "it …"."""
 
     async def settle(self) -> None:
         """Turns until both sides are the same, or nothing more can be done."""
-        recover(self._state, self._disk)
+        self.begin()
         self.look()
-        with self._state.transaction():
-            for one in list(self._state.refusals):
-                self._state.forgive(one)
         for _ in range(MOST_TURNS):
             if not await self.turn():
                 return
             self.look()
+
+    def begin(self) -> None:
+        """What a crash left is put right, and what the server had refused may be told again."""
+        recover(self._state, self._disk)
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Let what was refused be sent again: roles and limits may have changed."""
+        with self._state.transaction():
+            for one in list(self._state.refusals):
+                self._state.forgive(one)
+
+    def left_out(self) -> dict[str, str]:
+        """Path → why it is left out, completing "it …": here, and of what the server has."""
+        return {**self.snapshot.left_out(), **self._held}
 
     def look(self, paths: Iterable[str] | None = None) -> None:
         """See what stands on the disk: everything, or where these paths are."""
@@ -194,13 +207,15 @@ class Engine:
 
     async def apply(self) -> bool:
         """Bring the disk to what the server said last; whether something has to be looked at again."""
+        self._held = {}
         applier = Applier(
             self._state,
             self._disk,
             self.snapshot,
             fetch=self._fetch,
             tell=self._tell,
-            problem=self._problem,
+            problem=self.problems.__setitem__,
+            hold=self._held.__setitem__,
             tick=lambda steps: self._tick("writing", steps),
         )
         try:
@@ -210,9 +225,6 @@ class Engine:
             self.snapshot.rescan(applier.touched)
         self._unfinished = applier.unfinished
         return self._unfinished
-
-    def _problem(self, path: str, why: str) -> None:
-        self.problems[path] = why
 
     async def _fetch(self, id: str) -> tuple[int, str] | None:
         try:

@@ -40,6 +40,7 @@ class Live:
         self._is_offline = False
 
     async def run(self) -> None:
+        self._engine.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
             group.create_task(self._listen())
@@ -63,6 +64,8 @@ class Live:
             hear = self._hear or now - heard >= HEAR_EVERY
             paths, self._paths, self._hear = self._paths, set(), False
             try:
+                if everywhere:
+                    self._engine.forgive()
                 self._engine.look(None if everywhere else paths)
                 looked = now if everywhere else looked
                 due = await self._engine.turn(hear=hear)

@@ -46,6 +46,7 @@ class Pusher:
     def __init__(self, state: State, tell: Callable[[Told], None], now: Callable[[], int]) -> None:
         self._state, self._tell, self._now = state, tell, now
         self.with_base: set[tuple[str, int]] = set()
+        self._refused_before: set[str] = set()
         self.again = False
         """Something was refused in a way that another turn may mend."""
 
@@ -172,7 +173,9 @@ class Pusher:
         if status in (404, 409):
             self.again = True  # what came meanwhile may change what is to be said
         self._state.refuse(Refusal(fingerprint=row.fingerprint, path=row.path, why=why, status=status))
-        if status != 404:  # of what is gone the next pull tells
+        is_news = row.fingerprint not in self._refused_before
+        self._refused_before.add(row.fingerprint)
+        if is_news and status != 404:  # of what is gone the next pull tells
             self._tell(Told(what="refused", path=row.path, words=f"was not taken by the server: {why}"))
 
     def _say(self, row: Queued, op: Operation, result: Result) -> None:

@@ -37,7 +37,7 @@ def report_of(state: State, engine: Engine, told: list[Told], *, wishes: Iterabl
         would_push=sorted({one.path for one in wishes}),
         problems=engine.problems,
         refused=list(state.refusals.values()),
-        left_out=engine.snapshot.left_out(),
+        left_out=engine.left_out(),
     )
 
 

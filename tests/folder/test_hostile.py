@@ -79,6 +79,24 @@ async def test_a_file_that_becomes_a_link_or_no_text_is_not_deleted_there(world:
     assert a.tree()["y.md"] == b"\xff\xff"
 
 
+async def test_what_is_ignored_here_does_not_come(world: World) -> None:
+    a = world.folder("a")
+    folder = await made(world, "drafts", kind="folder")
+    await made(world, "x.md", parent_id=folder)
+    await made(world, "y.md")
+    a.write(".mdserverignore", "drafts/\n")
+    said = await a.sync()
+    assert set(a.tree()) == {"y.md"}
+    assert said.problems == {}
+    assert said.left_out == {
+        "drafts": "is ignored here",
+        "drafts/x.md": "stands below a document that is not here",
+    }
+    (a.root / ".mdserverignore").unlink()
+    await a.sync()
+    assert set(a.tree()) == {"y.md", "drafts", "drafts/x.md"}
+
+
 async def test_what_is_edited_on_the_server_while_it_is_no_text_here_waits(world: World) -> None:
     a = world.folder("a")
     a.write("x.md", "x")

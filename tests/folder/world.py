@@ -56,7 +56,7 @@ class Folder:
                     between(engine)
                 await engine.settle()
             refused = list(home.state.refusals.values())
-        return Synced(told, engine.problems, refused, engine.snapshot.left_out())
+        return Synced(told, engine.problems, refused, engine.left_out())
 
     def write(self, path: str, data: bytes | str) -> Path:
         """Write a file, with the directories that it needs."""
