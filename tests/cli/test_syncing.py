@@ -218,7 +218,9 @@ def test_one_program_keeps_a_folder(desk: Desk) -> None:
     a = desk.folder("a")
     desk.first(a)
     with desk.live(a):
-        until(lambda: "at work in" in desk.home.run("sync", str(a), "--once").stderr)
+        (a / "x.md").write_text("x")
+        until(lambda: set(desk.documents()) == {"x.md"})
+        assert "at work in" in desk.home.fails("sync", str(a), "--once")
 
 
 def test_live_folders_follow_each_other(desk: Desk) -> None:
