@@ -298,11 +298,14 @@ class Applier:
         self._ready(row, text, merged.text, seen=sig, mode=self._mode(path), told=told)
 
     def _bring_known(self, row: Local, version: int, text: str) -> None:
+        changed = msgspec.structs.replace(row, version=version, hash=_hash(text), ahead=False)
         if self._disk.status(row.path) is None:  # deleted here, which the server will hear of
+            if row.ahead:
+                self._settled(changed, text, None)
+                self.unfinished = True
             return
         data, sig = self._disk.read(row.path)
         mine = text_of(data)
-        changed = msgspec.structs.replace(row, version=version, hash=_hash(text), ahead=False)
         if mine == text:
             self._settled(changed, text, sig)
             return

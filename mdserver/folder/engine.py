@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from mdserver.client import ApiProblem, Client, TrashDocument
+from mdserver.client import ApiProblem, Client, CreateDocument, TrashDocument
 
 from .applying import Applier
 from .deriving import Wish, derive
 from .disk import Disk
+from .joining import join
 from .matching import Found, match
 from .names import OWN, last, local_name, parent, same_form
 from .pulling import pull
@@ -107,6 +108,10 @@ class Engine:
             self.look()
             return True
         wishes, reader = self.wishes()
+        if any(isinstance(one.op, CreateDocument) for one in wishes):
+            await self._pull()  # somebody may have made the same
+            while join(self._state, self.snapshot, wishes):
+                wishes, reader = self.wishes()
         self._pusher.enqueue(wishes)
         sent += await self._pusher.send(self._client, lambda steps: self._tick("pushing", steps))
         unfinished = bool(reader.unstable) or self._pusher.again

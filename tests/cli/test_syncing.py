@@ -131,7 +131,10 @@ def test_the_first_time_asks_for_what_it_needs(desk: Desk) -> None:
     said = desk.home.fails("sync", str(a), "--once", "--server", desk.serving.url)
     assert said == "There is no token: give one with --token-stdin or in MDSERVER_TOKEN."
     arguments = ("sync", str(a), "--once", "--server", desk.serving.url, "--token-stdin")
-    assert "Sign in" in desk.home.fails(*arguments, stdin="mds_pat_wrong\n") or True
+    said = desk.home.fails(*arguments, stdin="mds_pat_wrong\n")
+    assert "mds_pat_wrong" not in said
+    assert "token" in said.lower()
+    assert not (a / ".mdserver/token").exists()
     desk.home.ok(*arguments, "--workspace", "Notes", stdin=f"{desk.token}\n")
     desk.home.ok("sync", str(a), "--once")
     assert "belongs to the workspace “Notes”" in desk.home.fails("sync", str(a), "--once", "--workspace", "Other")
@@ -218,7 +221,9 @@ def test_one_program_keeps_a_folder(desk: Desk) -> None:
     a = desk.folder("a")
     desk.first(a)
     with desk.live(a):
-        until(lambda: "at work in" in desk.home.run("sync", str(a), "--once").stderr)
+        (a / "x.md").write_text("x")
+        until(lambda: set(desk.documents()) == {"x.md"})
+        assert "at work in" in desk.home.fails("sync", str(a), "--once")
 
 
 def test_live_folders_follow_each_other(desk: Desk) -> None:

@@ -195,6 +195,26 @@ async def test_a_file_that_is_written_while_it_is_synced(world: World) -> None:
     assert a.read("x.md") == "zero one two three four\n"
 
 
+async def test_a_file_that_is_deleted_while_its_edit_is_merged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = world.folder("a"), world.folder("b")
+    a.write("x.md", "one two three\n")
+    await world.converge(a, b)
+    a.write("x.md", "zero one two three\n")
+    await a.sync()
+    b.write("x.md", "one two three four\n")
+    apply = Engine.apply
+
+    async def deleting(engine: Engine) -> bool:
+        (b.root / "x.md").unlink(missing_ok=True)
+        return await apply(engine)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "apply", deleting)
+        await b.sync()
+    assert await world.converge(a, b) == {}
+    assert await world.documents() == {}
+
+
 async def test_a_lost_cursor_brings_everything_anew_and_keeps_edits(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     for name in ("x.md", "y.md", "z.md"):

@@ -17,7 +17,7 @@ from mdserver.store.db import Reader
 from .world import Folder, World
 
 NAMES = ["a", "b", "c", "A", "Plan", "\u00e9"]
-SEEDS = range(int(os.environ.get("MDSERVER_SEEDS_FROM", "0")), int(os.environ.get("MDSERVER_SEEDS_TO", "6")))
+SEEDS = range(int(os.environ.get("FOLDER_SEEDS_FROM", "0")), int(os.environ.get("FOLDER_SEEDS_TO", "6")))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

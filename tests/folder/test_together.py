@@ -174,6 +174,17 @@ async def test_the_same_name_on_both_sides(world: World) -> None:
     assert {tree["x.md"], tree["x (2).md"]} == {b"from a", b"from b"}
 
 
+async def test_the_same_folder_and_the_same_text_on_both_sides_are_one(world: World) -> None:
+    a, b = world.folder("a"), world.folder("b")
+    await world.converge(a, b)
+    for folder in (a, b):
+        folder.write("d/e/same.md", "the same")
+        folder.write(f"d/{folder.root.name}.md", "own")
+    tree = await world.converge(a, b)
+    assert set(tree) == {"d", "d/e", "d/e/same.md", "d/a.md", "d/b.md"}
+    assert len(await world.documents()) == len(tree)
+
+
 async def test_names_that_differ_in_case_or_form_only(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("Readme.md", "1")
