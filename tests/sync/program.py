@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 from mdserver import clock, ids
@@ -35,24 +36,37 @@ class Program:
         self.shared: list[str] = []
         self.pending: list[tuple[str, str, bytes, str]] = []  # Yjs updates that were made and not brought yet
         self.days = 0
+        self.own: set[str] = set()
 
     async def run(self, steps: int, *, rests: int = 3) -> World:
         """Judged all the way: AssertionError when something is not as it must be."""
+        async with self.under_way():
+            for number in range(1, steps + 1):
+                await self.step()
+                if number % (steps // rests) == 0:
+                    await self.world.rest()
+        return self.world
+
+    @contextlib.asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
+        """The world as it is at the beginning; ids come from the seed, too."""
         draw = ids.draw
         ids.draw = partial(random.Random(self.world.chance.random()).getrandbits, 80)
         try:
             await self.world.open()
             await self.begin()
-            for number in range(1, steps + 1):
-                await self.step()
-                if number % (steps // rests) == 0:
-                    await self.world.rest()
+            yield
         finally:
             ids.draw = draw
             await self.world.close()
-        return self.world
+
+    def restored(self) -> None:
+        """The database is an older one: forget what it does not know."""
+        self.shared = [one for one in self.world.referee.members if one not in self.own]
+        self.pending = []
 
     async def begin(self) -> None:
+        self.own = set(self.world.referee.members)
         await self.make_workspace()
         await self.make_workspace()
         for one in self.shared:
