@@ -216,7 +216,7 @@ class Pusher:
         written = await self._door.write(
             me,
             one.id,
-            base=updates.started_from(one.base_version, one.base_content),
+            base=updates.started_from(one.base_version, one.base_content, content_hash=one.base_hash),
             content=one.content,
             before=lambda tx: _check(tx, me, one, print_),
             after=after,

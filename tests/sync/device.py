@@ -7,6 +7,7 @@ its own time, pulls page by page, and merges. It is as small as a client can be 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import uuid
 from collections.abc import Awaitable, Callable
@@ -200,6 +201,7 @@ class Device:
         if one.kind == "document.edit":
             assert local is not None
             one.body["base_version"] = local.version
+            one.body["base_hash"] = hashlib.sha256(local.base.encode()).hexdigest()
 
     def _settle(self, one: Queued, result: Json) -> None:
         local = self.documents.get(one.id)
