@@ -66,6 +66,10 @@ class Local:
         """Whether the server's text has to be fetched."""
 
     @property
+    def base_hash(self) -> str:
+        return hashlib.sha256(self.base.encode()).hexdigest()
+
+    @property
     def is_edited(self) -> bool:
         return self.text != (self.base if self.sent is None else self.sent)
 
@@ -106,6 +110,9 @@ class Device:
         self.is_online = True
         self.resyncs = 0
         self._told: set[tuple[str, str, str]] | None = set()  # while everything is told anew: what has been
+        self._hearsay: set[str] = set()
+        """Documents of which something is known that no pull has told yet. The next one does, unless the server has lost
+        it: one that was restored from a backup, to where the cursor is still good."""
         self._left: set[str] = set()  # workspaces that cannot be seen any more
         self._numbers = random.Random(name)
 
@@ -201,7 +208,7 @@ class Device:
         if one.kind == "document.edit":
             assert local is not None
             one.body["base_version"] = local.version
-            one.body["base_hash"] = hashlib.sha256(local.base.encode()).hexdigest()
+            one.body["base_hash"] = local.base_hash
 
     def _settle(self, one: Queued, result: Json) -> None:
         local = self.documents.get(one.id)
@@ -211,6 +218,7 @@ class Device:
         self.queue.remove(one)
         if local is None:
             return
+        self._hearsay.add(one.id)
         if result.get("document"):
             local.known = result["document"]
         if result["status"] == "duplicate":  # which does not bring the text
@@ -277,6 +285,8 @@ class Device:
             assert answer.status == 200, answer
             found = answer.json
             content = found.pop("content")
+            if found != one.known:
+                self._hearsay.add(one.id)
             one.known, one.is_behind = found, False
             self._rebase(one, one.base, content, found["version"])
 
@@ -301,6 +311,7 @@ class Device:
         if action == "delete":
             self._drop(id)
             return
+        self._hearsay.discard(id)
         found = change["object"]
         content = found.pop("content", None)
         one = self.documents.setdefault(id, Local(id, workspace_id, found))
@@ -308,7 +319,10 @@ class Device:
         if found["kind"] == "folder":
             content = ""
         if one.sent is not None or content is None:
-            one.is_behind = one.is_behind or one.sent is not None or one.version != found["version"]
+            # By its hash: a restored server gives the numbers of versions out again.
+            one.is_behind = one.is_behind or one.sent is not None or one.base_hash != found["content_hash"]
+            if not one.is_behind:
+                one.version = found["version"]
             return
         one.is_behind = False
         self._rebase(one, one.base, content, found["version"])
@@ -335,6 +349,9 @@ class Device:
                     self._drop(one.id)
             for key in [one for one in self.others if one not in told]:
                 del self.others[key]
+        for id in self._hearsay & self.documents.keys():
+            self.documents[id].is_behind = True
+        self._hearsay = set()
         for one in self.live():
             parent = one.known.get("parent_id")
             assert parent is None or parent in self.documents, "there are still orphans when everything was told"

@@ -336,7 +336,7 @@ class World:
 
     def restored(self, referee: Referee) -> None:
         """The database is an older one, of which the referee as it was then knows everything."""
-        referee.deleted |= self.referee.deleted
+        referee.deleted |= self.referee.deleted | self.referee.written - referee.written
         referee.doubled |= self.referee.doubled
         referee.owners |= self.referee.owners
         self.referee = referee
@@ -445,7 +445,7 @@ class World:
                 while is_more:
                     is_more, is_news = await device.pull()
                     is_quiet = is_quiet and not is_news
-            if is_quiet:
+            if is_quiet and all(one.is_done for one in self.devices):
                 break
         else:
             raise AssertionError("they never come to rest")
