@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from mdserver.crdt import guard
 from mdserver.errors import Busy, Conflict
@@ -11,7 +12,7 @@ from mdserver.model.access import Principal
 from .outbox import Outbox
 from .protocol import Change
 from .replica import Broken
-from .room import LONG, Seat
+from .room import LONG, Room, Seat
 from .rooms import Rooms
 
 PATIENCE = 20.0
@@ -39,26 +40,14 @@ async def bring(rooms: Rooms, me: Principal, document_id: str, data: bytes) -> N
     stored now: what was taken in may still be stored then, and does no harm when it comes again.
     """
     read = await asyncio.to_thread(guard.read_update, data) if len(data) > LONG else guard.read_update(data)
-    while True:
-        room = await rooms.enter(document_id)
-        if room.replica.is_ready or room.reading is None:
-            break
-        try:
-            await asyncio.shield(room.reading)
-        except Exception as error:
-            rooms.reset(room)
-            raise Busy("The document could not be read just now.") from error
-    nobody = _Nobody()
-    seat = Seat(room, actor=me, person=me.person, outbox=nobody, read_only=False)
-    if room.refusing:
-        raise Busy("Edits of this document cannot be stored at present: nothing was changed.")
-    try:
-        room.hear(seat, Change(data), read)
-    except Broken as error:
-        rooms.reset(room)
-        raise Busy("The document has to be loaded anew: try again.") from error
-    if nobody.was_asked:
-        raise Conflict("The update builds on others that the document does not have: send those before it.")
+    room = await _entered(rooms, document_id)
+    if not _is_taken_in(rooms, room, me, data, read):
+        # What it builds on may be in the log, and the room not have followed yet.
+        with contextlib.suppress(TimeoutError):
+            await rooms.catch_up(room)
+        room = await _entered(rooms, document_id)
+        if not _is_taken_in(rooms, room, me, data, read):
+            raise Conflict("The update builds on others that the document does not have: send those before it.")
     mark = room.taken
     rooms.heard(room)
     for _ in range(int(PATIENCE / _LOOKED_AT)):
@@ -66,3 +55,29 @@ async def bring(rooms: Rooms, me: Principal, document_id: str, data: bytes) -> N
             return
         await asyncio.sleep(_LOOKED_AT)
     raise Busy("The update could not be stored in time; it may be by now.")
+
+
+async def _entered(rooms: Rooms, document_id: str) -> Room:
+    """The room, once it can take something in."""
+    while True:
+        room = await rooms.enter(document_id)
+        if room.replica.is_ready or room.reading is None:
+            return room
+        try:
+            await asyncio.shield(room.reading)
+        except Exception as error:
+            rooms.reset(room)
+            raise Busy("The document could not be read just now.") from error
+
+
+def _is_taken_in(rooms: Rooms, room: Room, me: Principal, data: bytes, read: guard.Update) -> bool:
+    """Have the room take the update in; False when it lacks what that builds on."""
+    if room.refusing:
+        raise Busy("Edits of this document cannot be stored at present: nothing was changed.")
+    nobody = _Nobody()
+    try:
+        room.hear(Seat(room, actor=me, person=me.person, outbox=nobody, read_only=False), Change(data), read)
+    except Broken as error:
+        rooms.reset(room)
+        raise Busy("The document has to be loaded anew: try again.") from error
+    return not nobody.was_asked

@@ -14,7 +14,7 @@ from functools import partial
 from mdserver.crdt.guard import Unsound
 from mdserver.errors import Busy
 from mdserver.figures import Family, counter, gauge
-from mdserver.model import quarantine
+from mdserver.model import log, quarantine
 from mdserver.model.updates import Door
 from mdserver.store.db import Database
 from mdserver.store.marker import Marker
@@ -34,6 +34,11 @@ KEPT = 30.0
 
 LOOKED_AFTER = 0.2
 """Seconds between two looks at what is due."""
+
+PATIENCE = 5.0
+"""Seconds for which somebody waits for a room to have what is in the log."""
+
+LOOKED_AT = 0.005
 
 Closed = Callable[[Room, str], None]
 """Told of a room that its clients have to leave, and why: `gone`, or `reset` (they may come back at once)."""
@@ -99,6 +104,14 @@ class Rooms:
     def heard(self, room: Room) -> None:
         """Something may have been taken in: have it stored."""
         self.saver.heard(room)
+
+    async def catch_up(self, room: Room) -> None:
+        """Wait until the room has what others had appended to the log by now, as long as that is to be waited for."""
+        head = await self._database.glance(lambda db: log.head(db, room.document_id))
+        async with asyncio.timeout(PATIENCE):
+            while room.seq < head and self.found(room.document_id) is room:
+                self._changed(room.document_id)
+                await asyncio.sleep(LOOKED_AT)
 
     def reset(self, room: Room) -> None:
         """Drop a room whose replica cannot be trusted any more; what it has taken in is stored all the same."""

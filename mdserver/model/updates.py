@@ -95,18 +95,23 @@ class _Moved(Exception):
     """Something else was committed to this document since it was loaded."""
 
 
-def started_from(version: int, content: str | None) -> Callable[[Reader, Document], str | None]:
+def started_from(
+    version: int, content: str | None, *, content_hash: str | None = None
+) -> Callable[[Reader, Document], str | None]:
     """For the door: the text of the version that an edit started from, or else `content`, which the client has kept.
 
-    Conflict when it is not known and not given.
+    Conflict when it is not known and not given. A text of another `content_hash` is not it: a server that was restored
+    from a backup gives the numbers of versions out again, and merging from such a text would delete what it holds.
     """
 
     def base(db: Reader, document: Document) -> str | None:
-        if version == document.version:
+        if version == document.version and content_hash in (None, document.content_hash):
             return None
         known = versions.text_of(db, document, version)
         if known is None:
             known = live.text_of_moment(db, document.id, version)
+        if known is not None and content_hash is not None and texts.named(known).hash != content_hash:
+            known = None
         if known is None:
             known = content
         if known is None:

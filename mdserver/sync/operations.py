@@ -15,6 +15,7 @@ MOST = 500
 """Operations that are brought at once."""
 
 Status = Literal["applied", "merged", "conflict", "duplicate", "refused"]
+Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -40,13 +41,15 @@ class CreateDocument(_Operation, tag="document.create"):
 class EditDocument(_Operation, tag="document.edit"):
     """A text that was edited offline from that of `base_version`. What was written since is merged.
 
-    A document that went into the trash meanwhile comes back. `base_content` is the base's text, for when the server
-    has forgotten it.
+    A document that went into the trash meanwhile comes back. `base_hash` is the `content_hash` of the base, by which
+    it is told from another text of that number, should the server have been restored from a backup. `base_content` is
+    its text, for when the server does not know it.
     """
 
     id: str
     base_version: Number
     content: str
+    base_hash: Hash | None = None
     base_content: str | None = None
 
 

@@ -70,8 +70,10 @@ def pull(
     weight = MOST_CONTENT if with_content else 0
     for grant in grants:
         place = known.get(grant.workspace_id)
-        if place is None or place.granted != grant.granted:
+        if place is None:
             place = Place(0, grant.granted, grant.head)
+        elif place.granted != grant.granted:  # it has what it was told of before, and must hear what of that is gone
+            place = Place(0, grant.granted, max(place.seq, place.floor))
         if place.seq < grant.head:
             if left > 0 and (weight > 0 or not with_content):
                 page = changes.after(db, grant.workspace_id, place.seq, floor=place.floor, limit=left)
@@ -96,7 +98,7 @@ def _judge(db: Reader, since: Cursor, grants: list[Grant]) -> None:
         raise resync("The server has been restored, or is another one.")
     for grant in grants:
         place = since.places.get(grant.workspace_id)
-        if place is None or place.granted != grant.granted:
+        if place is None:
             continue
         reach = changes.reach(db, grant.workspace_id, epoch=number)
         if place.seq > (grant.head if reach is None else reach):

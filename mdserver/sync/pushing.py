@@ -216,7 +216,7 @@ class Pusher:
         written = await self._door.write(
             me,
             one.id,
-            base=updates.started_from(one.base_version, one.base_content),
+            base=updates.started_from(one.base_version, one.base_content, content_hash=one.base_hash),
             content=one.content,
             before=lambda tx: _check(tx, me, one, print_),
             after=after,
@@ -240,19 +240,23 @@ class Pusher:
         if len(one.update) > self._door.maximum_bytes:
             raise Invalid("The update is larger than a document may be.", pointer="/update")
 
-        def ready(tx: Tx) -> bool:
-            document = documents.find(tx, me, one.id, need=EDITOR)
-            documents.require_text(document)
-            if document.trashed_at is not None:
-                documents.restore(tx, me, document)
-            return document.trashed_at is not None
+        def look(db: Reader) -> None:
+            documents.require_text(documents.find(db, me, one.id, need=EDITOR))
 
-        is_back = await self._database.write(ready)
+        await self._database.glance(look)
         try:
             await self._live(me, one.id, one.update)
         except guard.Unsound as error:
             raise Invalid("This is no update that Yjs makes.", pointer="/update") from error
-        made = await self._once(me, one, print_, Turn(None), lambda tx: documents.find(tx, me, one.id))
+        is_back = False
+
+        def unit(tx: Tx) -> Document:
+            nonlocal is_back
+            document = documents.find(tx, me, one.id)
+            is_back = document.trashed_at is not None
+            return documents.restore(tx, me, document) if is_back else document
+
+        made = await self._once(me, one, print_, Turn(None), unit)
         made.restored = is_back
         return made
 
