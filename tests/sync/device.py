@@ -111,8 +111,8 @@ class Device:
         self.resyncs = 0
         self._told: set[tuple[str, str, str]] | None = set()  # while everything is told anew: what has been
         self._hearsay: set[str] = set()
-        """Documents of which something is known that no pull has told yet. The next one does, unless the server has lost
-        it: one that was restored from a backup, to where the cursor is still good."""
+        """Documents of which something is known that no pull has told yet. The next one does, unless the server was
+        restored from a backup, to where the cursor is still good, and has lost it."""
         self._left: set[str] = set()  # workspaces that cannot be seen any more
         self._numbers = random.Random(name)
 
