@@ -168,6 +168,7 @@ class CreateDocument(Operation, frozen=True, kw_only=True, omit_defaults=True, t
 class EditDocument(Operation, frozen=True, kw_only=True, omit_defaults=True, tag="document.edit"):
     base_version: int
     content: str
+    base_hash: str | None = None
     base_content: str | None = None
 
 

@@ -193,7 +193,11 @@ class _Derivation:
             base = self._known.base(id)
             needs_base = (id, row.version) in self._with_base
             edit = EditDocument(
-                id=id, base_version=row.version, content=read.text, base_content=base if needs_base else None
+                id=id,
+                base_version=row.version,
+                base_hash=row.hash,
+                content=read.text,
+                base_content=base if needs_base else None,
             )
             print_ = _print("edit", id, str(row.version), read.hash, str(needs_base))
             made.append(Wish(op=edit, path=path, read=read, fingerprint=print_))

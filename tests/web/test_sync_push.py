@@ -368,7 +368,7 @@ async def test_the_order_of_a_request_is_kept(server: Server) -> None:
     )
     assert [number for number, done in enumerate(results) if done["status"] != "applied"] == [162]
     assert results[163]["restored"]
-    assert await paths(ada) == ["Same name (2).md"]
+    assert await paths(ada) == ["Folder", "Folder/Same name (2).md"]
 
 
 async def test_yjs_updates_made_offline(server: Server) -> None:
