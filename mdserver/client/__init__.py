@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .http import Client
-from .problems import ApiProblem, ResyncRequired, SignedOut, Unreachable
+from .problems import ApiProblem, ResyncRequired, SignedOut, Unreachable, Untrusted
 from .shapes import (
     Change,
     ConflictRecord,
@@ -53,6 +53,7 @@ __all__ = [
     "TagDocument",
     "TrashDocument",
     "Unreachable",
+    "Untrusted",
     "UpdateDocument",
     "Workspace",
 ]

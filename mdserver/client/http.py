@@ -15,7 +15,7 @@ import msgspec
 from mdserver import __version__
 
 from . import stream
-from .problems import ApiProblem, Unreachable, from_answer
+from .problems import ApiProblem, Unreachable, Untrusted, from_answer
 from .shapes import ConflictRecord, Content, Document, Event, Operation, Page, Person, Problem, Result, Workspace
 
 MOST_OPERATIONS = 500
@@ -177,6 +177,8 @@ class Client:
                 allow_redirects=False,  # the token is for this server alone
             ) as response:
                 data = await response.read()
+        except aiohttp.ClientConnectorCertificateError:
+            raise Untrusted(f"{self.url} shows a certificate that this machine does not trust.") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{self.url} cannot be reached: {_reason(error)}.") from None
         if 200 <= response.status < 300:

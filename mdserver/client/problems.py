@@ -31,6 +31,13 @@ class Unreachable(ApiProblem):
         super().__init__(0, "unreachable", detail)
 
 
+class Untrusted(ApiProblem):
+    """The server's certificate is not one that this machine trusts: nothing was sent."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(0, "untrusted", detail)
+
+
 def from_answer(status: int, problem: Problem | None, *, retry_after: float | None) -> ApiProblem:
     """The exception for an answer that is not a success."""
     said = problem or Problem()

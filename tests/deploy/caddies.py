@@ -62,11 +62,11 @@ class Caddy:
     def __init__(self, ports: Ports, place: Path, process: subprocess.Popen[str]) -> None:
         self.ports, self.process = ports, process
         self.url = f"https://localhost:{ports.https}"
-        self._authority = place / "data" / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+        self.authority = place / "data" / "caddy" / "pki" / "authorities" / "local" / "root.crt"
 
     def context(self) -> ssl.SSLContext:
         """Trusts what this Caddy signs, and nothing else."""
-        return ssl.create_default_context(cafile=str(self._authority))
+        return ssl.create_default_context(cafile=str(self.authority))
 
     def wait(self) -> None:
         """Until it has its certificate at hand, which is a moment after it says that it was obtained."""

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,8 +254,52 @@ def test_limits_count_the_real_client(tmp_path: Path) -> None:
         assert knock("127.0.0.3", "127.0.0.2") == 200
 
 
+async def test_events_pass_as_they_come(house: House) -> None:
+    """Server-sent events, and the same over a WebSocket: neither waits for a buffer to be full."""
+    signed_in = {"Authorization": f"Bearer {house.token}"}
+    root, secure = f"{house.proxy.url}{house.base}", house.proxy.context()
+    async with aiohttp.ClientSession(headers={**signed_in, **PACKS}) as session, asyncio.timeout(60):
+        async with session.get(f"{root}/api/v1/events", ssl=secure) as events:
+            heard = await _heard(events, "change")
+            made = await asyncio.to_thread(house.document)
+            assert await _heard(events, "change") > heard
+            assert made.status == 201
+        async with session.ws_connect(f"{root}/events", ssl=secure) as events_too:
+            before = (await events_too.receive_json())["data"]["position"]
+            await asyncio.to_thread(house.document)
+            assert (await events_too.receive_json())["data"]["position"] > before
+
+
+async def _heard(response: aiohttp.ClientResponse, name: str) -> int:
+    """The position in the next event of that name."""
+    found = ""
+    while True:
+        line = (await response.content.readline()).decode().rstrip("\n")
+        if line.startswith("event: "):
+            found = line.removeprefix("event: ")
+        if line.startswith("data: ") and found == name:
+            return int(json.loads(line.removeprefix("data: "))["position"])
+
+
+def test_a_folder_is_synced_over_https(house: House, tmp_path: Path) -> None:
+    """The program checks the certificate: one that nobody vouches for is refused."""
+    (tmp_path / "Plan of the day.md").write_text("# Plan\n")
+    command = [sys.executable, "-m", "mdserver", "sync", str(tmp_path), "--once"]
+    command += ["--server", f"{house.proxy.url}{house.base}"]
+    environment = {**os.environ, "MDSERVER_TOKEN": house.token}
+    strange = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert strange.returncode == 1
+    assert "shows a certificate that this machine does not trust" in strange.stderr
+    assert house.token not in strange.stdout + strange.stderr
+    environment["SSL_CERT_FILE"] = str(house.proxy.authority)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    listed = house.ask("GET", f"/workspaces/{house.workspace}/documents?path=Plan%20of%20the%20day.md")
+    assert [one["title"] for one in listed.json["items"]] == ["Plan"]
+
+
 async def test_web_sockets_pass(tmp_path: Path) -> None:
-    """The server has none yet; the Caddyfile is ready for them."""
+    """Long messages, too."""
     ports = free_ports()
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
