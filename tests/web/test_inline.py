@@ -103,7 +103,9 @@ def same(fields: dict[str, str]) -> dict[str, str]:
 async def test_both_ways_answer_alike(server: Server, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
     ada = await server.person("Ada")
     made = await document(ada)
-    here = {"workspace": ada.workspace_id, "document": made["id"]}
+    for words in ("# Scheme\n", "# Schedule\n"):
+        edited = await ada.patch(f"/documents/{made['id']}/content", {"base_version": 1, "content": words})
+    here = {"workspace": ada.workspace_id, "document": made["id"], "conflict": edited.json["conflict_id"]}
     routes = [one for one in server.app[ROUTES] if one.asks]
     assert len(routes) >= 6
     on_sqlite = server.database.engine == "sqlite"
