@@ -9,7 +9,7 @@ CYCLES ?= 200
 IMAGES ?= 3000
 MINUTES ?= 5
 
-.PHONY: serve test lint check npm bench fuzz crash soak binary test-binary wheel test-wheel clean help
+.PHONY: serve test lint check npm bench fuzz crash soak soak-sync binary test-binary wheel test-wheel clean help
 
 help:            ## list these targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -42,6 +42,9 @@ crash: $(VENV)/.test  ## many kills under load, then many power cuts; all that w
 
 soak: $(VENV)/.test $(NPM)  ## real clients of live editing for minutes: typing, lost connections, kills; MINUTES=5
 	$(BIN)/python -m tests.collab.soak --minutes $(MINUTES)
+
+soak-sync: $(VENV)/.test $(NPM)  ## two synced folders, live editors and requests for minutes, with kills; MINUTES=5
+	$(BIN)/python -m tests.folder.soak --minutes $(MINUTES)
 
 # It runs where the C library is at least as new as on the machine that builds it. What is loaded by name is named here.
 PACKING := --onefile --name mdserver --noconfirm --log-level WARN --distpath dist --workpath build --specpath build \

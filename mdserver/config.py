@@ -185,7 +185,7 @@ def _from_overrides(overrides: Mapping[str, Any]) -> Iterator[_Given | Mistake]:
 
 # What Kubernetes puts into every environment beside a service called "mdserver".
 _SERVICE = r"MDSERVER_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)=.*|MDSERVER_PORT=[a-z]+://.*"
-_NOT_KEYS = ("MDSERVER_CONFIG", "MDSERVER_FAILPOINT")
+_NOT_KEYS = ("MDSERVER_CONFIG", "MDSERVER_FAILPOINT", "MDSERVER_TOKEN")  # the last is for `mdserver sync`
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[_Given | Mistake]:

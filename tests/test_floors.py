@@ -23,6 +23,8 @@ FLOORS = {
     "collab": 3,
     "sync": 3,
     "backup": 3,
+    "client": 3,
+    "folder": 3,
     "model": 2,
     "store": 1,
 }

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("token", "Make, list and revoke personal access tokens."),
     "import": ("importing", "Bring a folder or zip archive of Markdown files into a workspace."),
     "export": ("exporting", "Write a workspace's documents to files."),
+    "sync": ("syncing", "Keep a folder of Markdown files and a workspace of a server the same."),
     "backup": ("backing_up", "Write everything that the server keeps into one file, while it runs."),
     "verify-backup": ("verifying", "Restore a backup into a scratch directory, and report whether all of it is right."),
     "restore": ("restoring", "Put a backup in the place of the server's data, which is kept aside."),

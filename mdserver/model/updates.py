@@ -295,7 +295,7 @@ def _commit(
         raise _Moved
     is_back = document.trashed_at is not None
     if is_back:
-        document = documents.restore(tx, me, document)
+        document = documents.bring_back(tx, me, document)
     version = document.version
     if prepared.update is not None:
         if prepared.settling is not None:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import msgspec
 
 from mdserver import ids
-from mdserver.errors import Gone, Malformed
+from mdserver.errors import Conflict, Gone, Malformed
 from mdserver.model.access import Principal
 
-MOST_BYTES = 24_000
-"""Characters of a cursor: some six hundred workspaces."""
+MOST = 7_000
+"""Characters of a cursor, which stands in a request line: some two hundred workspaces."""
 
 _FORM = 1
 _Packed = tuple[int, bytes, bytes, list[tuple[bytes, int, int, int]]]
@@ -47,16 +47,19 @@ def resync(why: str) -> Gone:
 
 
 def write(cursor: Cursor, me: Principal, only: str | None) -> str:
-    """The cursor as text, for this person and this choice of workspaces alone."""
+    """The cursor as text, for this person and this choice of workspaces alone. Conflict when these are too many."""
     places = [(ids.pack(id), *place) for id, place in cursor.places.items()]
     data = msgspec.msgpack.encode((_FORM, bytes.fromhex(cursor.epoch), _owner(me, only), places))
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    text = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    if len(text) > MOST:
+        raise Conflict("These are more workspaces than one cursor holds: pull each by itself, with workspace=.")
+    return text
 
 
 def read(text: str, me: Principal, only: str | None) -> Cursor:
     """The same back. Malformed for what we have never written, Gone for what was written for somebody else."""
     try:
-        if len(text) > MOST_BYTES:
+        if len(text) > MOST:
             raise ValueError("it is too long")
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         form, epoch, owner, places = msgspec.msgpack.decode(data, type=_Packed)

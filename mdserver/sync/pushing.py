@@ -254,7 +254,7 @@ class Pusher:
             nonlocal is_back
             document = documents.find(tx, me, one.id)
             is_back = document.trashed_at is not None
-            return documents.restore(tx, me, document) if is_back else document
+            return documents.bring_back(tx, me, document) if is_back else document
 
         made = await self._once(me, one, print_, Turn(None), unit)
         made.restored = is_back

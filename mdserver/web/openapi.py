@@ -286,7 +286,7 @@ def _responses(route: Route, schemas: Schemas) -> Json:
         content["application/json"] = {"schema": variants[0] if len(variants) == 1 else {"anyOf": variants}}
     for media in route.produces:
         if media != "application/json" or (answer.raw and not answer.types):
-            schema = {} if media.endswith("json") else {"type": "string"}
+            schema = {} if media.endswith(("json", "event-stream")) else {"type": "string"}
             content.setdefault(media, {"schema": schema})
     if content and (answer.types or answer.raw):
         described = "Created." if route.status == 201 else "Taken on." if route.status == 202 else "Done."

@@ -9,10 +9,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from mdserver import ids
-from mdserver.errors import Gone, NotFound, Problem
+from mdserver.errors import Conflict, Gone, NotFound, Problem
 from mdserver.model import conflicts
 from mdserver.model.access import EDITOR, VIEWER
-from mdserver.model.conflicts import Conflict
+from mdserver.model.conflicts import Conflict as KeptConflict
 from mdserver.model.documents import Document, State
 from mdserver.model.members import Member
 from mdserver.model.versions import Version
@@ -138,7 +138,7 @@ class ConflictQuery(paging.Paging, frozen=True, kw_only=True):
     document: str | None = None
 
 
-@routes.get("/sync", policy=SIGNED_IN, refuses=(Gone, NotFound))
+@routes.get("/sync", policy=SIGNED_IN, refuses=(Gone, NotFound, Conflict))
 def changed(request: web.Request, db: Reader, query: PullQuery) -> Reply[Changes] | Reply[_Made[msgspec.Raw]]:
     """Tell what has changed since a cursor in all workspaces that one belongs to; without one, everything there is.
 
@@ -170,7 +170,7 @@ async def bring(request: web.Request, body: Push) -> Results:
 
 
 @routes.get("/sync/conflicts", policy=SIGNED_IN, refuses=(NotFound,))
-def conflicting(request: web.Request, db: Reader, query: ConflictQuery) -> Reply[paging.Page[Conflict]]:
+def conflicting(request: web.Request, db: Reader, query: ConflictQuery) -> Reply[paging.Page[KeptConflict]]:
     """List passages that two sides rewrote: both texts stand in the document until somebody looks."""
     (after,) = paging.after(query, ("",))
     found = conflicts.page(
@@ -185,7 +185,7 @@ def conflicting(request: web.Request, db: Reader, query: ConflictQuery) -> Reply
 
 
 @routes.get("/sync/conflicts/{id}", policy=of_conflict(VIEWER))
-def conflict(request: web.Request, db: Reader, id: str) -> Conflict:
+def conflict(request: web.Request, db: Reader, id: str) -> KeptConflict:
     """Read one of them."""
     return conflicts.find(db, me(request), id)
 

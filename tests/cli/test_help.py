@@ -58,6 +58,7 @@ def test_the_commands() -> None:
         "token revoke",
         "import",
         "export",
+        "sync",
         "backup",
         "verify-backup",
         "restore",

@@ -137,6 +137,8 @@ class Referee:
                 self.wrote(self.carried[one["op_id"]])
             if kind in ("document.edit", "document.update", "document.restore"):
                 assert document["trashed_at"] is None, "an edit did not bring the document back"
+            if result["restored"]:
+                touched |= _above(db, id)  # they come back with it
             if kind == "document.trash" and id in before and before[id][0] is None and id in trashed:
                 base = one.get("base_version")
                 is_alone = sum(other.operation["type"] == kind and other.operation["id"] == id for other in heard) == 1
@@ -221,6 +223,15 @@ class Referee:
         assert {id: name for id, name in named.items() if versions.get(id, "gone") != name} == {}
         wanted = {id for id, name in versions.items() if name is not None and id.partition("/")[0] in expected}
         assert wanted <= set(named), f"{device.name} lacks named versions"
+
+
+def _above(db: Reader, id: str) -> set[str]:
+    """What a document stands below."""
+    found: set[str] = set()
+    while id:
+        id = db.value(str, "SELECT parent_id FROM documents WHERE id = $1", id) or ""
+        found.add(id)
+    return found
 
 
 _DOCUMENTS = (

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from mdserver import clock, ids
-from mdserver.model import changes
+from mdserver.model import changes, workspaces
+from mdserver.store.db import Tx
 from mdserver.sync import cursors, pulling
 from mdserver.sync.cursors import Cursor, Place
 
@@ -252,6 +253,25 @@ async def test_cursors_of_another_past(server: Server, start: Start) -> None:
     assert await server.database.write(lambda tx: changes.forget_deletions(tx, kept=-clock.DAY)) == 1
     assert (await newest.page()).problem == "resync-required"
     await Pocket(ada).pull()
+
+
+async def test_very_many_workspaces(server: Server) -> None:
+    """A cursor stands in a request line; what it cannot hold is pulled one by one."""
+    ada = await server.person("Ada")
+
+    def many(tx: Tx) -> list[str]:
+        return [workspaces.create(tx, ada.principal, name=f"{number}") for number in range(100)]
+
+    first = await server.database.write(many)
+    pocket = Pocket(ada)
+    await pocket.pull(500)
+    assert await pocket.pull() == []
+    assert len({one for kind, one in pocket.things if kind == "workspace"}) == 101
+    for _ in range(2):
+        await server.database.write(many)
+    answer = await pocket.page(500)
+    assert (answer.status, answer.problem) == (409, "conflict")
+    await Pocket(ada, workspace=first[0]).pull()
 
 
 async def test_a_lower_role_sees_it_at_once(server: Server) -> None:

@@ -14,7 +14,7 @@ from mdserver.crdt import lib0
 from mdserver.model import operations
 
 from .conftest import Json, Server
-from .desk import content, make, paths, unchanged
+from .desk import content, make, paths, unchanged, whole
 from .editors import opened
 from .pocket import Pocket, applied, base64_of, creation, operation, push, refused
 
@@ -196,6 +196,28 @@ async def test_an_edit_wins_over_the_trash(server: Server) -> None:
     assert await refused(ada, creation(ada, id=id)) == (409, "conflict")  # no id is used again
 
 
+async def test_an_edit_brings_a_document_back_to_its_place(server: Server) -> None:
+    """Folders above it come back too; what else went into the trash with them stays there."""
+    ada = await server.person("Ada")
+    a, b = creation(ada, "A", kind="folder"), creation(ada, "B", kind="folder")
+    c, below, beside, d = creation(ada, "C"), creation(ada, "Below"), creation(ada, "Beside"), creation(ada, "D")
+    b["parent_id"], c["parent_id"], below["parent_id"] = a["id"], b["id"], c["id"]
+    beside["parent_id"], d["parent_id"] = b["id"], a["id"]
+    under = {**creation(ada, "Under"), "parent_id": d["id"]}
+    await applied(
+        ada, a, b, c, below, beside, d, under, operation("trash", id=a["id"]), creation(ada, "A", kind="folder")
+    )
+    (back,) = await push(ada, operation("edit", id=c["id"], base_version=1, content="back\n"))
+    assert (back["restored"], back["document"]["path"]) == (True, "A (2)/B/C.md")
+    assert await paths(ada) == ["A", "A (2)", "A (2)/B", "A (2)/B/C.md", "A (2)/B/C.md/Below.md"]
+    await whole(server)
+    await applied(ada, operation("restore", id=d["id"]))
+    assert await paths(ada, trashed="true") == ["A/B/Beside.md"]
+    await applied(ada, operation("purge", id=beside["id"]))
+    assert (await paths(ada))[5:] == ["A (2)/D.md", "A (2)/D.md/Under.md"]
+    await whole(server)
+
+
 async def test_a_folder_that_is_not_empty_stays(server: Server) -> None:
     ada = await server.person("Ada")
     folder, note = creation(ada, "Folder", kind="folder"), creation(ada, "Note")
@@ -346,7 +368,7 @@ async def test_the_order_of_a_request_is_kept(server: Server) -> None:
     )
     assert [number for number, done in enumerate(results) if done["status"] != "applied"] == [162]
     assert results[163]["restored"]
-    assert await paths(ada) == ["Same name (2).md"]
+    assert await paths(ada) == ["Folder", "Folder/Same name (2).md"]
 
 
 async def test_yjs_updates_made_offline(server: Server) -> None:

@@ -29,7 +29,7 @@ from .shape import (
     unknown,
     workspace_of,
 )
-from .trash import empty, purge, purge_old, restore, trash
+from .trash import bring_back, empty, purge, purge_old, restore, trash
 
 __all__ = [
     "SHORT",
@@ -44,6 +44,7 @@ __all__ = [
     "State",
     "TreeItem",
     "archive",
+    "bring_back",
     "by_ids",
     "by_path",
     "catch_up",

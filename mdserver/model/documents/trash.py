@@ -8,8 +8,8 @@ from mdserver.model import changes
 from mdserver.model.access import Actor, Principal
 from mdserver.store.db import Reader, Tx
 
-from .places import check_path, free_filename, last_position, parent_for
-from .shape import Document, find, require_live
+from .places import DEPTH, check_path, free_filename, last_position, parent_for
+from .shape import Document, by_ids, find, require_live
 
 
 def trash(tx: Tx, me: Principal, document: Document) -> Document:
@@ -85,6 +85,54 @@ def restore(tx: Tx, me: Principal, document: Document) -> Document:
     )
     _recorded(tx, me, document.workspace_id, back)
     return find(tx, me, document.id)
+
+
+def bring_back(tx: Tx, me: Principal, document: Document) -> Document:
+    """Bring a found document back to its place, as somebody has written in it: folders and documents above it that lie
+    in the trash come back alone, and what else went there with them stays, under trash sets of its own.
+    """
+    above: list[Document] = []
+    parent_id = document.parent_id
+    while parent_id is not None and len(above) < DEPTH:
+        found = by_ids(tx, me, document.workspace_id, [parent_id], role=document.role)
+        if not found or found[0].trashed_at is None:
+            break
+        above.append(found[0])
+        parent_id = found[0].parent_id
+    for one in reversed(above):
+        _let_go(tx, one)
+        restore(tx, me, one)
+    if above:
+        _let_go(tx, document, with_below=True)
+    return restore(tx, me, document)
+
+
+def _let_go(tx: Tx, document: Document, *, with_below: bool = False) -> None:
+    """Make a document in the trash a set of its own, or with all below it; what it leaves behind become sets, too."""
+    key, trash_id = tx.rows("SELECT path_key, trash_id FROM documents WHERE id = $1", document.id)[0]
+    below = (
+        "workspace_id = $1 AND trash_id = $2 AND trashed_at IS NOT NULL AND path_key >= $3 AND path_key < $4",
+        document.workspace_id,
+        trash_id,
+        f"{key}/",
+        f"{key}0",
+    )
+    if with_below:
+        tx.run(f"UPDATE documents SET trash_id = $5 WHERE {below[0]}", *below[1:], document.id)
+    else:
+        for child, child_key in tx.rows(
+            f"SELECT id, path_key FROM documents WHERE {below[0]} AND parent_id = $5", *below[1:], document.id
+        ):
+            tx.run(
+                "UPDATE documents SET trash_id = $1 WHERE workspace_id = $2 AND trash_id = $3"
+                " AND trashed_at IS NOT NULL AND (id = $1 OR path_key >= $4 AND path_key < $5)",
+                child,
+                document.workspace_id,
+                trash_id,
+                f"{child_key}/",
+                f"{child_key}0",
+            )
+    tx.run("UPDATE documents SET trash_id = $1 WHERE id = $1", document.id)
 
 
 def purge(tx: Tx, me: Actor, document: Document) -> int:

@@ -1,0 +1,241 @@
+"""One turn after the other: look at the folder, tell the server, hear from it, bring the disk to what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from mdserver.client import ApiProblem, Client, CreateDocument, TrashDocument
+
+from .applying import Applier
+from .deriving import Wish, derive
+from .disk import Disk
+from .joining import join
+from .matching import Found, match
+from .names import OWN, last, local_name, parent, same_form
+from .pulling import pull
+from .pushing import Pusher
+from .reading import Reader
+from .recovering import recover
+from .rows import Told
+from .scanning import Snapshot
+from .state import State
+
+MOST_TURNS = 20
+
+Tick = Callable[[str, int], None]
+
+
+class Engine:
+    """A folder and its workspace. One turn at a time; a turn may be broken off anywhere, and the next one goes on."""
+
+    def __init__(
+        self,
+        state: State,
+        disk: Disk,
+        client: Client,
+        *,
+        tell: Callable[[Told], None],
+        tick: Tick = lambda stage, steps: None,
+    ) -> None:
+        self._state, self._disk, self._client, self._tell, self._tick = state, disk, client, tell, tick
+        self._pusher = Pusher(state, tell, disk.now)
+        self.root = disk.root
+        self._known: set[str] = set()
+        self.snapshot = Snapshot(disk.root, lambda path: path in self._known)
+        self._unfinished = False
+        """What the server said is not all on the disk, because something changed there meanwhile."""
+        self._held: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        """Path → what could not be done there in the last turn, completing "it …"."""
+
+    async def settle(self) -> None:
+        """Turns until both sides are the same, or nothing more can be done."""
+        self.begin()
+        self.look()
+        for _ in range(MOST_TURNS):
+            if not await self.turn():
+                return
+            self.look()
+
+    def begin(self) -> None:
+        """What a crash left is put right, and what the server had refused may be told again."""
+        recover(self._state, self._disk)
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Let what was refused be sent again: roles and limits may have changed."""
+        with self._state.transaction():
+            for one in list(self._state.refusals):
+                self._state.forgive(one)
+
+    def left_out(self) -> dict[str, str]:
+        """Path → why it is left out, completing "it …": here, and of what the server has."""
+        return {**self.snapshot.left_out(), **self._held}
+
+    def look(self, paths: Iterable[str] | None = None) -> None:
+        """See what stands on the disk: everything, or where these paths are."""
+        self._known = {row.path for row in self._state.locals.values()}
+        if paths is None:
+            self.snapshot.scan()
+        else:
+            self.snapshot.rescan(parent(one) for one in paths)
+
+    async def rehearse(self) -> list[Wish]:
+        """What would be pushed, after telling what would come. On a scratch state and a disk that takes notes."""
+        self.look()
+        wishes: list[Wish] = []
+        if self._state.fact("complete"):
+            wishes, _ = self.wishes()
+        before = set(self._state.locals)
+        await self._pull()
+        await self.apply()
+        if not wishes:
+            wishes, _ = self.wishes()
+        # What came in this rehearsal is not on the disk, which is no deletion.
+        return [one for one in wishes if not isinstance(one.op, TrashDocument) or one.op.id in before]
+
+    async def turn(self, *, hear: bool = True) -> bool:
+        """One exchange after a look; whether another one is due at once. Without `hear` the server is only told."""
+        self.problems = {}
+        self._pusher.again = False
+        sent = await self._pusher.send(self._client)
+        if not self._state.fact("complete"):
+            # The first time, or once more: what is there is joined before anything is made anew.
+            await self._pull()
+            await self.apply()
+            self.look()
+            return True
+        wishes, reader = self.wishes()
+        if any(isinstance(one.op, CreateDocument) for one in wishes):
+            await self._pull()  # somebody may have made the same
+            while join(self._state, self.snapshot, wishes):
+                wishes, reader = self.wishes()
+        self._pusher.enqueue(wishes)
+        sent += await self._pusher.send(self._client, lambda steps: self._tick("pushing", steps))
+        unfinished = bool(reader.unstable) or self._pusher.again
+        if hear or self._pusher.again:
+            await self._pull()
+        if sent or hear or self._pusher.again or self._unfinished:
+            unfinished = await self.apply() or unfinished
+        return unfinished or bool(sent)
+
+    async def _pull(self) -> None:
+        await pull(self._client, self._state, tell=self._tell, tick=lambda steps: self._tick("pulling", steps))
+
+    def wishes(self) -> tuple[list[Wish], Reader]:
+        """What the server is to be told, after a look. The rows follow what was moved here."""
+        self._look_for_missing()
+        reader = Reader(self._state, self._disk, self.snapshot, now=self._disk.now())
+        found = match(self._state.locals.values(), self.snapshot, hash_of=reader.hash_of, is_like=reader.is_like)
+        found.missing -= {id for id in found.missing if self._state.locals[id].path in reader.unstable}
+        self._follow(found)
+        wishes = derive(
+            self._state,
+            found,
+            reader,
+            workspace_id=self._state.fact("workspace_id"),
+            with_base=self._pusher.with_base,
+        )
+        self._remember(found, reader)
+        standing = {wish.fingerprint for wish in wishes}
+        with self._state.transaction():
+            for one in [one for one in self._state.refusals if one not in standing]:
+                self._state.forgive(one)
+        return wishes, reader
+
+    def _look_for_missing(self) -> None:
+        """Nothing is called deleted by a look that is older than what was written since."""
+        missing = [
+            path
+            for row in self._state.locals.values()
+            for path in {row.path, row.directory}
+            if path and path not in self.snapshot.listings and not self.snapshot.has_file(path)
+        ]
+        if missing:
+            self._known = {row.path for row in self._state.locals.values()}
+            self.snapshot.rescan(parent(one) for one in missing if not one.startswith(f"{OWN}/"))
+
+    def _follow(self, found: Found) -> None:
+        """Keep where everything was found; what is where the server has it already was moved by us."""
+        with self._state.transaction():
+            for id, row in list(self._state.locals.items()):
+                directory = found.directories.get(id, "")
+                path = directory if row.is_folder else found.files.get(id, row.path)
+                if id in found.missing and self._drop_if_gone(id):
+                    found.missing.discard(id)
+                    continue
+                if id in found.frozen or not path:
+                    continue
+                changed = msgspec.structs.replace(
+                    row,
+                    path=path,
+                    directory=directory,
+                    dir_inode=self.snapshot.inode(directory) if directory else 0,
+                )
+                remote = self._state.remotes.get(id)
+                owner = found.owners.get(parent(path))
+                if (
+                    remote is not None
+                    and not remote.gone
+                    and path != row.path
+                    and owner == remote.parent_id
+                    and last(path) == local_name(remote.filename)
+                ):
+                    changed = msgspec.structs.replace(
+                        changed, parent_id=remote.parent_id, filename=remote.filename, name=last(path)
+                    )
+                elif path != row.path and last(path) != row.name and same_form(last(path), row.name):
+                    changed = msgspec.structs.replace(changed, name=last(path))
+                if changed != row:
+                    self._state.put_local(changed)
+
+    def _drop_if_gone(self, id: str) -> bool:
+        """Deleted on both sides: there is nothing to say."""
+        remote = self._state.remotes.get(id)
+        if remote is None or remote.gone:
+            self._state.drop_local(id)
+        return id not in self._state.locals
+
+    def _remember(self, found: Found, reader: Reader) -> None:
+        """Files that were read again and are as they were need not be read the next time."""
+        with self._state.transaction():
+            for id, path in found.files.items():
+                row, sig = self._state.locals.get(id), self.snapshot.sig(path)
+                if row is None or sig is None or (row.settled and row.sig == sig) or row.ahead:
+                    continue
+                if reader.hash_of(path) == row.hash:
+                    changed = msgspec.structs.replace(row, sig=sig, settled=reader.is_settled(sig))
+                    if changed != row:
+                        self._state.put_local(changed)
+
+    async def apply(self) -> bool:
+        """Bring the disk to what the server said last; whether something has to be looked at again."""
+        self._held = {}
+        applier = Applier(
+            self._state,
+            self._disk,
+            self.snapshot,
+            fetch=self._fetch,
+            tell=self._tell,
+            problem=self.problems.__setitem__,
+            hold=self._held.__setitem__,
+            tick=lambda steps: self._tick("writing", steps),
+        )
+        try:
+            await applier.run()
+        finally:
+            self._known = {row.path for row in self._state.locals.values()}
+            self.snapshot.rescan(applier.touched)
+        self._unfinished = applier.unfinished
+        return self._unfinished
+
+    async def _fetch(self, id: str) -> tuple[int, str] | None:
+        try:
+            found = await self._client.content(id)
+        except ApiProblem as problem:
+            if problem.status in (404, 409):
+                return None
+            raise
+        return found.version, found.content
