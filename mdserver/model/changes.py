@@ -134,10 +134,12 @@ def after(db: Reader, workspace_id: str, seq: int, *, floor: int = 0, limit: int
 def forget_deletions(tx: Tx, *, kept: int, limit: int = 500) -> int:
     """Forget what was deleted `kept` ms ago, and note how far; how many, at most `limit`.
 
-    The newest row of a workspace stays, for the next position is counted from it. Those of workspaces that are gone
-    go with everything else of theirs.
+    The newest row of a workspace stays, for the next position is counted from it. Of a workspace that was deleted then
+    the whole log goes.
     """
     before = clock.now() - kept
+    if count := _forget_workspaces(tx, before, limit):
+        return count
     rows = tx.rows(
         "SELECT c.workspace_id, c.entity, c.entity_id, c.seq FROM changes c WHERE c.action = 'delete' AND c.at < $1"
         " AND c.seq < (SELECT max(o.seq) FROM changes o WHERE o.workspace_id = c.workspace_id)"
@@ -160,6 +162,27 @@ def forget_deletions(tx: Tx, *, kept: int, limit: int = 500) -> int:
             seq,
         )
     return len(rows)
+
+
+def _forget_workspaces(tx: Tx, before: int, limit: int) -> int:
+    gone = tx.value(
+        str,
+        "SELECT workspace_id FROM changes WHERE action = 'delete' AND at < $1 AND entity = 'workspace' LIMIT 1",
+        before,
+    )
+    if gone is None:
+        return 0
+    tx.gate(f"changes:{gone}")
+    count = tx.run(
+        "DELETE FROM changes WHERE workspace_id = $1 AND seq IN (SELECT seq FROM changes WHERE workspace_id = $1"
+        f" AND entity <> 'workspace' ORDER BY seq LIMIT {limit:d})",
+        gone,
+    )
+    if count < limit:  # the row that says it goes last
+        count += tx.run("DELETE FROM changes WHERE workspace_id = $1 AND entity = 'workspace'", gone)
+        tx.run("DELETE FROM epoch_starts WHERE workspace_id = $1", gone)
+        tx.run("DELETE FROM change_horizons WHERE workspace_id = $1", gone)
+    return count
 
 
 def forget_epochs(tx: Tx, *, kept: int, limit: int = 100) -> int:

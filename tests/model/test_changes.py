@@ -217,6 +217,28 @@ async def test_the_newest_row_stays(database: Database, frozen: Clock) -> None:
     assert await database.write(record("c", deleted=True)) == 6
 
 
+async def test_the_log_of_a_deleted_workspace(database: Database, frozen: Clock) -> None:
+    """All of it is forgotten, some rows at a time, and nothing of others."""
+    for workspace in "wv":
+        await database.write(lambda tx, one=workspace: changes.record(tx, ME, one, "workspace", one))  # type: ignore[misc]
+        for number in range(4):
+            await database.write(record(str(number), workspace=workspace))
+    await database.write(record("0", deleted=True))
+    await database.write(record("1"))
+    frozen.forward(1_000)
+    assert await database.write(partial(changes.forget_deletions, kept=500)) == 1
+    await database.write(lambda tx: changes.record(tx, ME, "w", "workspace", "w", deleted=True))
+    forget = partial(changes.forget_deletions, kept=500, limit=2)
+    assert await database.write(forget) == 0  # its members' devices may still be told
+    assert len(await database.read(listed)) == 4
+    frozen.forward(1_000)
+    assert [await database.write(forget) for _ in range(3)] == [2, 2, 0]
+    assert await database.read(listed) == []
+    assert await starts(database) == [("v", 1, 0)]
+    assert await database.read(partial(changes.horizon, workspace_id="w")) == 0
+    assert await database.read(partial(changes.head, workspace_id="v")) == 5
+
+
 async def test_so_many_at_once(database: Database, frozen: Clock) -> None:
     for number in range(5):
         await database.write(record(str(number), deleted=True))

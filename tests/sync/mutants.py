@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mdserver.model import changes, documents, members, operations
+from mdserver.model import changes, documents, members, operations, updates
 from mdserver.model.access import Actor
 from mdserver.model.changes import Change
 from mdserver.model.members import Grant
@@ -20,6 +20,7 @@ from mdserver.web import sync
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
 _write: Any = Door.write
+_started_from = updates.started_from
 _record, _after, _grants, _pull = changes.record, changes.after, members.grants, pulling.pull
 
 
@@ -163,6 +164,23 @@ def members_are_told_what_was_closed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(members, "grants", grants)
     patch.setattr(pulling, "_found", found)
 
+
+def epochs_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A cursor is good when the log is as long as it says, whoever wrote it."""
+    patch.setattr(changes, "epoch_number", lambda db, id: 1)
+    patch.setattr(changes, "reach", lambda db, workspace_id, *, epoch: None)
+
+
+def versions_are_taken_by_their_number(patch: pytest.MonkeyPatch) -> None:
+    """An edit is merged from the text that has its base's number, whatever that says."""
+
+    def started_from(version: int, content: str | None, *, content_hash: str | None = None) -> Any:
+        return _started_from(version, content)
+
+    patch.setattr(updates, "started_from", started_from)
+
+
+OF_RESTORED: tuple[Mutant, ...] = (epochs_are_ignored, versions_are_taken_by_their_number)
 
 ALL: tuple[Mutant, ...] = (
     last_write_wins,

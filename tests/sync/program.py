@@ -12,8 +12,8 @@ from functools import partial
 
 from mdserver import clock, ids
 from mdserver.jobs.table import HOUSEKEEPING
-from mdserver.model import changes, compaction, live, versions
-from mdserver.model.access import RANK, Role
+from mdserver.model import changes, compaction, live, members, versions
+from mdserver.model.access import RANK, Actor, Role
 from mdserver.model.versions import Retention
 from mdserver.store.db import Engine
 
@@ -83,12 +83,12 @@ class Program:
         if self.chance.random() < 0.02:
             self.world.now -= self.chance.randrange(5_000)  # the clock is set
         happenings: list[tuple[int, Callable[[], Awaitable[object]]]] = [
-            (16, self.edit),
+            (24, self.edit),
             (8, self.create),
             (10, self.arrange),
             (3, self.trash),
-            (2, self.bring_back),
-            (1, self.purge),
+            (3, self.bring_back),
+            (2, self.purge),
             (16, self.push),
             (4, self.all_at_once),
             (22, self.pull),
@@ -101,10 +101,11 @@ class Program:
             (4, self.live_edit),
             (3, self.live_arrives),
             (2, self.name_version),
-            (5, self.change_members),
+            (3, self.change_members),
             (3, self.leave_and_come_back),
             (1, self.change_workspaces),
-            (2, self.housekeeping),
+            (3, self.housekeeping),
+            (2, self.command),
             (1, self.world.restart),
         ]
         weights = [weight for weight, _ in happenings]
@@ -133,7 +134,7 @@ class Program:
     async def create(self) -> None:
         device = self.some_device()
         places = [one for one in self.shared if self.may(device.who, one) and device.knows(one)]
-        if not places or len(device.documents) > 25:
+        if not places or len(device.documents) > 14:
             return
         workspace_id = self.chance.choice(places)
         parents = [one.id for one in device.live() if one.workspace_id == workspace_id]
@@ -341,10 +342,10 @@ class Program:
 
     async def change_members(self) -> None:
         workspace_id, who = self.chance.choice(self.shared), self.chance.choice(("Bob", "Cyd"))
-        if self.world.referee.sees(who, workspace_id) and self.chance.random() < 0.5:
+        if self.world.referee.sees(who, workspace_id) and self.chance.random() < 0.4:
             await self.remove(workspace_id, who)
         else:
-            roles: tuple[Role, ...] = ("editor", "editor", "admin", "viewer")
+            roles: tuple[Role, ...] = ("editor", "editor", "editor", "admin", "viewer")
             await self.put_member(workspace_id, who, self.chance.choice(roles))
 
     async def leave_and_come_back(self) -> None:
@@ -379,7 +380,9 @@ class Program:
             self.days += days
             self.world.now += days * clock.DAY
         database = self.world.database
-        what = self.chance.choice(("compact", "compact", "prune", "prune", "deletions", "epochs", "moments"))
+        what = self.chance.choice(
+            ("compact", "prune", "prune", "deletions", "deletions", "deletions", "epochs", "moments")
+        )
         self.world.referee.count(what)
         if what == "compact":
             due, _ = await database.read(partial(compaction.due, after=""))
@@ -397,6 +400,19 @@ class Program:
             await database.write(partial(changes.forget_epochs, kept=self.chance.choice((0, clock.DAY))))
         else:
             await database.write(partial(live.forget_old, kept=0))
+
+    async def command(self) -> None:
+        """An operator's command gives somebody a role, in a process of its own beside the server (on PostgreSQL)."""
+        if self.world.engine == "sqlite":
+            return
+        workspace_id, who = self.chance.choice(self.shared), self.chance.choice(("Bob", "Cyd"))
+        me, user_id = Actor(user_id="", device="command"), self.world.ids[who]
+        beside = await self.world.beside()
+        try:
+            await beside.write(lambda tx: members.set_role(tx, me, workspace_id, user_id, role="editor"))
+        finally:
+            await beside.close()
+        self.world.referee.members[workspace_id][who] = "editor"
 
     def name(self) -> str:
         return f"{self.chance.choice(WORDS)} {self.chance.randrange(30)}"

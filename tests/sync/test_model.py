@@ -67,6 +67,22 @@ async def test_mistakes_are_found(mutant: mutants.Mutant) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_an_older_copy_of_the_database(seed: int) -> None:
+    await older_copy(seed)
+
+
+@pytest.mark.parametrize("mutant", mutants.OF_RESTORED, ids=lambda one: one.__name__)
+async def test_mistakes_with_an_older_copy_are_found(mutant: mutants.Mutant) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        mutant(patch)
+        for seed in range(20):
+            try:
+                await older_copy(seed)
+            except AssertionError:
+                return
+    raise AssertionError("no run has found it")
+
+
+async def older_copy(seed: int) -> None:
     """What was written since is lost; but everybody is told so, and all agree again, on what all have written since."""
     program = Program("sqlite", 100 + seed)
     world = program.world

@@ -337,6 +337,10 @@ class World:
         self._http: TestClient[web.Request, web.Application] = TestClient(TestServer(app), cookie_jar=DummyCookieJar())
         await self._running.enter_async_context(self._http)
 
+    async def beside(self) -> Database:
+        """The same database as another process has it, for the caller to close."""
+        return await Postgres.open(self._dsn, connections=2)
+
     async def stop(self) -> None:
         await self._running.aclose()
         self._running = contextlib.AsyncExitStack()
