@@ -22,7 +22,7 @@ from .config import Rate as ConfiguredRate
 from .crypto import PROFILES, Passwords, Profile
 from .jobs.table import jobs, scheduled_backups
 from .jobs.timetable import Timetable
-from .model import changes, users
+from .model import users
 from .model.search import Indexer
 from .model.updates import Door
 from .store.datadir import DataDirectory
@@ -218,7 +218,6 @@ def create_app(
         await mailer.close()
 
     async def noting(app: web.Application) -> AsyncIterator[None]:
-        await database.write(changes.begin)
         await accounts.recall(app)
         if backups is not None:
             await backups.look()

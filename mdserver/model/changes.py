@@ -60,7 +60,7 @@ def record(
 
 
 def begin(tx: Tx) -> None:
-    """Begin this process's epoch: at a start, so that whatever is read from now on is read in it."""
+    """Begin this process's epoch, unless it has. With its first change: a start must not depend on a disk with room."""
     tx.gate("epochs")
     if epoch_number(tx, tx.process.id) is None:
         tx.run(
@@ -83,12 +83,14 @@ def _begin_there(tx: Tx, workspace_id: str) -> None:
 
 
 def epoch(db: Reader) -> str:
-    """The id of the newest epoch, which positions that are read now belong to."""
+    """The id of the newest epoch, which positions that are read now belong to; empty when none has begun."""
     return db.value(str, "SELECT id FROM epochs ORDER BY number DESC LIMIT 1") or ""
 
 
 def epoch_number(db: Reader, id: str) -> int | None:
-    """The place of an epoch among the others; None when this database does not know it."""
+    """The place of an epoch among the others, 0 for the time before the first; None for one that is not known here."""
+    if not id:
+        return 0
     return db.value(int, "SELECT number FROM epochs WHERE id = $1", id)
 
 

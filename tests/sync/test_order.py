@@ -188,15 +188,6 @@ async def test_positions_of_a_sequence_would_be_passed_by(dsn: str, monkeypatch:
     assert set(told) == {"first", "fast"}
 
 
-async def test_positions_of_a_sequence_would_be_passed_by_among_many(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    positions_of_a_sequence(dsn, monkeypatch)
-    for seed in range(10):
-        told, there, _ = await two_processes(dsn, seed=seed, gated=False, units=40)
-        if told != there:
-            return
-    raise AssertionError("nothing was passed by")
-
-
 async def test_behind_the_gate_a_sequence_would_do(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the gate that keeps the order."""
     positions_of_a_sequence(dsn, monkeypatch)

@@ -255,6 +255,30 @@ async def test_cursors_of_another_past(server: Server, start: Start) -> None:
     await Pocket(ada).pull()
 
 
+async def test_a_database_from_before_there_were_epochs(server: Server) -> None:
+    """What is pulled before the first change is a cursor, too."""
+    ada = await server.person("Ada")
+
+    def forget(tx: Tx) -> None:
+        tx.run("DELETE FROM epoch_starts")
+        tx.run("DELETE FROM epochs")
+        tx.process.facts.clear()
+
+    await server.database.write(forget)
+    pocket = Pocket(ada)
+    await pocket.pull()
+    assert await pocket.pull() == []
+    ahead = cursors.read(pocket.cursor or "", ada.principal, None)
+    assert ahead.epoch == ""
+    await make(ada)
+    assert len(await pocket.pull()) == 1
+    place = ahead.places[ada.workspace_id]
+    pocket.cursor = cursors.write(
+        Cursor("", {ada.workspace_id: place._replace(seq=place.seq + 1)}), ada.principal, None
+    )
+    assert (await pocket.page()).problem == "resync-required"
+
+
 async def test_very_many_workspaces(server: Server) -> None:
     """A cursor stands in a request line; what it cannot hold is pulled one by one."""
     ada = await server.person("Ada")
