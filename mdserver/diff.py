@@ -43,6 +43,7 @@ _TOKEN = (  # compiled with the first text: 6 ms, a part of the server's start
     rf"|\S(?:[{_MARK}]|(?<=\u200d)\S)*"  # any other sign, with what is joined to it
 )
 _WORD_CHARACTER = re.compile(r"\w")
+_BLANK = re.compile(r"\s")
 _LINE_END = re.compile(r"[\r\n]")
 _SPECIAL = re.compile(r'[\x00-\x1f\x7f"\\]')
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
@@ -273,10 +274,23 @@ def _merged(found: list[Hunk]) -> list[Hunk]:
 
 
 def _trimmed(old: str, new: str, hunk: Hunk) -> Edit:
+    """The hunk without what is alike at its ends. One that goes over several words cuts none of them.
+
+    Else what somebody writes live between these words would come to stand in the middle of one.
+    """
     before, after = old[hunk.old_start : hunk.old_end], new[hunk.new_start : hunk.new_end]
     prefix = _common_prefix(before, after)
     suffix = _common_suffix(before, after, min(len(before), len(after)) - prefix)
+    if any(_BLANK.search(text, prefix, len(text) - suffix) for text in (before, after)):
+        if any(_cuts_word(text, prefix) for text in (before, after)):
+            prefix = _blank_before(before, prefix)
+        if any(_cuts_word(text, len(text) - suffix) for text in (before, after)):
+            suffix = len(before) - _blank_after(before, len(before) - suffix)
     return Edit(hunk.old_start + prefix, hunk.old_end - suffix, after[prefix : len(after) - suffix])
+
+
+def _cuts_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()
 
 
 def _lines(text: str) -> list[str]:

@@ -114,6 +114,7 @@ def test_words() -> None:
         ("red blue", "green gray", [Edit(0, 8, "green gray")]),
         ("alpha x beta y gamma", "alpha xx beta yy gamma", [Edit(7, 7, "x"), Edit(14, 14, "y")]),
         ("# Title\n\ntext\n", "# Title\n\nmore\n\ntext\n", [Edit(9, 9, "more\n\n")]),
+        ("beta theta t15x", "beta t15x t25x", [Edit(5, 15, "t15x t25x")]),
         ("a\r\nb\r\n", "a\nb\n", [Edit(1, 2, ""), Edit(4, 5, "")]),
         ("👍 yes", "👍🏽 yes", [Edit(1, 1, "🏽")]),
     ],

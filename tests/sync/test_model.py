@@ -98,12 +98,18 @@ async def older_copy(seed: int) -> None:
         await world.start()
         for _ in range(60):
             await program.step()
+        for _ in range(10):  # not brought any more
+            await program.edit()
         await world.stop()
         assert not list(world.path.parent.glob("*-wal"))
         shutil.copyfile(older, world.path)
         world.restored(referee)
         program.restored()
         await world.start()
+        for _ in range(10):  # versions of the same numbers
+            await program.rest_edit()
+        for _ in range(10):
+            await program.push()
         for _ in range(60 * (seed % 3)):  # before all have come to know
             await program.step()
         await world.rest()
