@@ -85,10 +85,14 @@ class TagDocument(_Operation, tag="document.tag"):
 
 
 class TrashDocument(_Operation, tag="document.trash"):
-    """Into the trash with all below it; not what was edited since `base_version`, or is not empty when it has to be."""
+    """Into the trash with all below it; not what was edited since `base_version`, or is not empty when it has to be.
+
+    With `base_hash`, the `content_hash` that the device saw, a text is told from another one of that number.
+    """
 
     id: str
     base_version: Number | None = None
+    base_hash: Hash | None = None
     only_if_empty: bool = False
 
 

@@ -307,7 +307,8 @@ def _moved(tx: Tx, me: Principal, document: Document, one: kinds.MoveDocument) -
 def _trashed(tx: Tx, me: Principal, document: Document, one: kinds.TrashDocument) -> Document:
     if document.trashed_at is not None:
         return document
-    if one.base_version is not None and document.version > one.base_version:
+    is_other = one.base_hash is not None and document.content_hash != one.base_hash
+    if is_other or (one.base_version is not None and document.version > one.base_version):
         raise Stale("The text was edited since: the document stays.", version=document.version)
     if one.only_if_empty and documents.has_children(tx, document):
         raise Conflict("There is something below it: it stays.")

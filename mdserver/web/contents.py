@@ -47,10 +47,14 @@ class ContentState(msgspec.Struct):
 
 
 class Edit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A text and the version it started from; `base_content` is that version's text, if it may be forgotten by now."""
+    """A text and the version it started from; `base_content` is that version's text, if it may be forgotten by now.
+
+    `base_hash` is its `content_hash`: a server that was restored from a backup gives numbers of versions out again.
+    """
 
     content: str
     base_version: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    base_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
     base_content: str | None = None
 
 
@@ -101,7 +105,7 @@ async def write_content(request: web.Request, id: str, body: Content) -> Reply[D
 @routes.patch("/documents/{id}/content", policy=of_document(EDITOR), large=True)
 async def merge_content(request: web.Request, id: str, body: Edit) -> Reply[Edited]:
     """Merge an edited text with what was written since the version that it started from."""
-    base = updates.started_from(body.base_version, body.base_content)
+    base = updates.started_from(body.base_version, body.base_content, content_hash=body.base_hash)
     edited = await request.app[DOOR].edit(me(request), id, base=base, content=body.content)
     return Reply(edited, etag=f'"{documents.full_tag(edited.document, me(request))}"')
 

@@ -127,6 +127,9 @@ async def test_merging_from_a_base_that_is_sent(server: Server) -> None:
             answer = await ada.patch(path, {"base_version": version, "content": "x"})
             refused(answer, 409, problem="base-unknown")
             assert answer.json["version"] == 1
+        other = {"base_version": 1, "base_hash": "0" * 64, "content": "x"}  # of a server that was restored
+        refused(await ada.patch(path, other), 409, problem="base-unknown")
+        refused(await ada.patch(path, {**other, "base_hash": "x"}), 422)
         for body in (
             *({}, {"content": "x"}, {"base_version": 1}, {"base_version": "1", "content": "x"}),
             *({"base_version": 1.5, "content": "x"}, {"base_version": None, "content": "x"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from typing import Any
 
@@ -190,7 +191,10 @@ async def test_an_edit_wins_over_the_trash(server: Server) -> None:
 
     assert await refused(ada, operation("trash", id=id, base_version=1)) == (412, "stale")
     assert await paths(ada) == ["Plan.md"]
-    await applied(ada, operation("trash", id=id, base_version=2))
+    other = hashlib.sha256(b"of a server that was restored").hexdigest()
+    assert await refused(ada, operation("trash", id=id, base_version=2, base_hash=other)) == (412, "stale")
+    seen = hashlib.sha256(b"one two\n").hexdigest()
+    await applied(ada, operation("trash", id=id, base_version=2, base_hash=seen))
     await applied(ada, operation("purge", id=id))
     assert await refused(ada, operation("edit", id=id, base_version=2, content="!")) == (404, "not-found")
     assert await refused(ada, creation(ada, id=id)) == (409, "conflict")  # no id is used again
