@@ -61,7 +61,7 @@ class Engine:
 
     def begin(self) -> None:
         """What a crash left is put right, and what the server had refused may be told again."""
-        recover(self._state, self._disk)
+        recover(self._state, self._disk, self._tell)
         self.forgive()
 
     def forgive(self) -> None:

@@ -73,11 +73,15 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writing(msgspec.Struct, frozen=True, kw_only=True):
-    """A file about to be put in its place: `temp` is gone once it is there, and then `local` and `base` are true."""
+    """A file about to get its place: once it has it, `local` and `base` are true.
+
+    `temp` is then gone, or holds what stood there: the SHA-256 of that was `seen` to be this (empty: nothing stood).
+    """
 
     temp: str
     local: Local
     base: str
+    seen: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from mdserver.store.sqlite import connect
 
 from .rows import Clash, Local, Queued, Refusal, Remote, Sig, Writing
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS remote (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
@@ -26,7 +26,8 @@ STRICT;
 CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS queue (seq INTEGER PRIMARY KEY, op BLOB NOT NULL, path TEXT NOT NULL, text BLOB, sig TEXT,
 fingerprint TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS writing (temp TEXT PRIMARY KEY, local TEXT NOT NULL, base BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS writing (temp TEXT PRIMARY KEY, local TEXT NOT NULL, base BLOB NOT NULL,
+seen TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS refusal (fingerprint TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS clash (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
 """
@@ -71,6 +72,8 @@ class State:
             if version > SCHEMA:
                 raise Incompatible("The folder was kept by a newer version of mdserver: use that one.")
             with state.transaction():
+                if version == 1:
+                    state._db.execute("ALTER TABLE writing ADD COLUMN seen TEXT NOT NULL DEFAULT ''")
                 for statement in _TABLES.split(";"):
                     state._db.execute(statement)
                 state._db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -185,15 +188,15 @@ class State:
 
     def begin_writing(self, row: Writing) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO writing (temp, local, base) VALUES (?, ?, ?)",
-            (row.temp, _json(row.local), _packed(row.base)),
+            "INSERT OR REPLACE INTO writing (temp, local, base, seen) VALUES (?, ?, ?, ?)",
+            (row.temp, _json(row.local), _packed(row.base), row.seen),
         )
 
     def writings(self) -> list[Writing]:
-        rows = self._db.execute("SELECT temp, local, base FROM writing").fetchall()
+        rows = self._db.execute("SELECT temp, local, base, seen FROM writing").fetchall()
         return [
-            Writing(temp=temp, local=msgspec.json.decode(local, type=Local), base=_unpacked(base))
-            for temp, local, base in rows
+            Writing(temp=temp, local=msgspec.json.decode(local, type=Local), base=_unpacked(base), seen=seen)
+            for temp, local, base, seen in rows
         ]
 
     def end_writing(self, temp: str) -> None:
