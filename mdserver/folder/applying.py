@@ -295,8 +295,9 @@ class Applier:
     def _bring_known(self, row: Local, version: int, text: str) -> None:
         changed = msgspec.structs.replace(row, version=version, hash=_hash(text), ahead=False)
         if self._disk.status(row.path) is None:  # deleted here, which the server will hear of
-            if row.ahead:
+            if row.ahead or row.hash == changed.hash:
                 self._settled(changed, text, None)
+            if row.ahead:
                 self._unfinished()
             return
         data, sig = self._disk.read(row.path)

@@ -191,7 +191,7 @@ class _Derivation:
             if (read := self._files.read(path)) is None:
                 continue
             base = self._known.base(id)
-            needs_base = (id, row.version) in self._with_base
+            needs_base = not row.version or (id, row.version) in self._with_base
             edit = EditDocument(
                 id=id, base_version=row.version, content=read.text, base_content=base if needs_base else None
             )

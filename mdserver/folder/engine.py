@@ -100,22 +100,29 @@ class Engine:
         """One exchange after a look; whether another one is due at once. Without `hear` the server is only told."""
         self.problems = {}
         self._pusher.again = False
-        sent = await self._pusher.send(self._client)
-        if not self._state.fact("complete"):
-            # The first time, or once more: what is there is joined before anything is made anew.
+        if hear or not self._state.fact("complete"):
+            # Before anything is told: a restored server is to be noticed, and somebody may have made the same.
             await self._pull()
+        if self._state.fact("joining"):
+            # The first time, or once more: what is there is joined before anything is made anew.
             await self.apply()
+            with self._state.transaction():
+                self._state.set_fact("joining", "")
             self.look()
             return True
+        sent = await self._pusher.send(self._client)
         wishes, reader = self.wishes()
         if any(isinstance(one.op, CreateDocument) for one in wishes):
-            await self._pull()  # somebody may have made the same
+            if not hear:
+                await self._pull()
+                if self._state.fact("joining"):
+                    return True
             while join(self._state, self.snapshot, wishes):
                 wishes, reader = self.wishes()
         self._pusher.enqueue(wishes)
         sent += await self._pusher.send(self._client, lambda steps: self._tick("pushing", steps))
         unfinished = bool(reader.unstable) or self._pusher.again
-        if hear or self._pusher.again:
+        if self._pusher.again:
             await self._pull()
         if sent or hear or self._pusher.again or self._unfinished:
             unfinished = await self.apply() or unfinished

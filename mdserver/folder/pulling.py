@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from mdserver.client import ApiProblem, Change, Client, Document, ResyncRequired
 
 from .rows import Remote, Told
 from .state import State
+from .writing import moment
 
 PAGE = 200
 
@@ -30,9 +33,11 @@ async def pull(
         except ResyncRequired:
             if not cursor:
                 raise
-            tell(Told(what="resync", words="The server asks to compare everything anew."))
+            words = "The server asks to compare everything anew, as one does that was restored from a backup."
+            tell(Told(what="resync", words=words))
             with state.transaction():
                 start_over(state)
+                state.set_fact("resync", moment())
             continue
         except ApiProblem as problem:
             if problem.status in (403, 404):
@@ -51,10 +56,17 @@ async def pull(
 
 
 def start_over(state: State) -> None:
-    """Forget the cursor: everything is to be seen again."""
+    """Forget the cursor: everything is to be seen again.
+
+    A restored server gives its version numbers to other texts, so ours are of no use either. What was sent, and has no
+    answer, is found out from the files once more.
+    """
     state.set_fact("cursor", "")
     state.set_fact("complete", "")
     state.forget_seen()
+    state.forget_queue()
+    for row in list(state.locals.values()):
+        state.put_local(msgspec.structs.replace(row, version=0))
 
 
 def remote_of(document: Document) -> Remote:
@@ -110,4 +122,5 @@ def _finish(state: State) -> None:
         if id not in seen:
             state.put_remote(Remote(id=id, gone="purge"))
     state.set_fact("complete", "1")
+    state.set_fact("joining", "1")
     state.forget_seen()

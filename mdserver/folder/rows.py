@@ -40,6 +40,7 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     document is, or empty. `hash` is that of the base text, which a file with this `sig` holds, if it is `settled`: one
     that was young when it was read may have been written again in the same tick of the clock. With `ahead` the base
     text is what was sent, of which the server has made another one: that is brought before anything else is sent.
+    `version` 0: the server has been restored, and was not compared with this yet.
     """
 
     id: str

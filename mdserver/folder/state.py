@@ -186,6 +186,9 @@ class State:
     def dequeue(self, seq: int) -> None:
         self._db.execute("DELETE FROM queue WHERE seq = ?", (seq,))
 
+    def forget_queue(self) -> None:
+        self._db.execute("DELETE FROM queue")
+
     def begin_writing(self, row: Writing) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO writing (temp, local, base, seen) VALUES (?, ?, ?, ?)",
