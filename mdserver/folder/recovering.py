@@ -22,7 +22,8 @@ def recover(state: State, disk: Disk, tell: Callable[[Told], None]) -> None:
                 state.put_local(one.local, one.base)
             state.end_writing(one.temp)
         disk.forget(one.temp)
-    for name in disk.temporary():
+    left = set(disk.temporary())
+    for name in left:
         if name.startswith(GONE):
             row = state.locals.get(name.removeprefix(GONE))
             if row is not None:
@@ -30,11 +31,11 @@ def recover(state: State, disk: Disk, tell: Callable[[Told], None]) -> None:
             else:
                 keep(disk, name, name, tell=tell)
     for row in list(state.locals.values()):
-        aside = f"{OWN}/{TEMP}/moved-{row.id}"
-        path = row.path
-        if path != aside and disk.status(aside) is not None:
+        name = f"moved-{row.id}"
+        aside, path = f"{OWN}/{TEMP}/{name}", row.path
+        if path != aside and name in left:
             path = aside
-        elif path == aside and disk.status(aside) is None:
+        elif path == aside and name not in left:
             # It had been moved on, and only this was not written down: it will be found by what it is.
             above = state.locals.get(row.parent_id)
             path = joined(above.directory if above is not None else "", local_name(row.filename))

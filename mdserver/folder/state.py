@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -168,9 +168,15 @@ class State:
             (row.op, row.path, None if row.text is None else _packed(row.text), _json(row.sig), row.fingerprint),
         )
 
-    def queue(self) -> list[Queued]:
-        """What may have been sent and has no answer, in order."""
-        rows = self._db.execute("SELECT seq, op, path, text, sig, fingerprint FROM queue ORDER BY seq").fetchall()
+    def queue(self, *, most: int | None = None) -> list[Queued]:
+        """What may have been sent and has no answer, in order; from the first on as many as have `most` bytes."""
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        for row in self._db.execute("SELECT seq, op, path, text, sig, fingerprint FROM queue ORDER BY seq"):
+            size += len(row[1])
+            if rows and most is not None and size > most:
+                break
+            rows.append(row)
         return [
             Queued(
                 seq=seq,
