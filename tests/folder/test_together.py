@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mdserver.folder.engine import Engine
+
 from .world import World
 
 
@@ -227,3 +229,20 @@ async def test_tags_and_title_follow_the_text_unless_others_set_them(world: Worl
     found = await world.documents()
     assert (found["x.md"]["title"], found["x.md"]["tags"]) == ("Two", ["a", "b"])
     assert (found["y.md"]["title"], found["y.md"]["tags"]) == ("Own", ["own"])
+
+
+async def test_a_first_push_in_parts(world: World) -> None:
+    """More than is told at once: parents first, and nothing twice."""
+    a, b = world.folder("a"), world.folder("b")
+    for number in range(60):
+        a.write(f"d{number % 7}/{number}.md", f"{number} and some words\n")
+    for number in range(5):
+        a.write(f"0{number}.md", f"---\ntags: [{'t' * 50}{number}]\n---\n")
+    a.write("d1.md", "above the folder d1\n")
+
+    def little(engine: Engine) -> None:
+        engine.part = 100
+
+    said = await a.sync(between=little)
+    assert len([one for one in said.told if one.what == "pushed"]) == 60 + 5 + 1 + 6
+    assert await world.converge(a, b) == a.tree()
