@@ -121,9 +121,11 @@ class Applier:
         """Delete a file that is as it was agreed; what was edited here since stays, and is sent."""
         try:
             data, _ = self._disk.read(row.path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             self._forget(row)
             return True
+        except NotADirectoryError:  # a link may have its directory's place, which says nothing of the file
+            return False
         except Unfit:
             self._forget(row)
             return False
@@ -178,7 +180,7 @@ class Applier:
                 self._hold(self._path_there(remote), str(held))
                 continue
             except OSError as error:
-                self._failed(remote.filename, error)
+                self._failed(self._path_there(remote), error)
                 continue
             except Changed:
                 self._unfinished()
