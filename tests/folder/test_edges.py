@@ -18,6 +18,7 @@ from mdserver.folder import names as namings
 from mdserver.folder.disk import LARGEST, Disk
 from mdserver.folder.engine import Engine
 from mdserver.folder.scanning import DEPTH
+from tests.engines import on_both
 from tests.robust import shim
 from tests.robust.program import Program, furnish
 from tests.web.conftest import Start
@@ -79,6 +80,7 @@ async def test_names_that_windows_refuses(world: World, monkeypatch: pytest.Monk
     assert (await a.sync()).told == []
 
 
+@on_both
 async def test_trees_as_deep_as_can_be(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     deepest = "/".join(["d"] * (DEPTH - 1)) + "/x.md"
@@ -116,6 +118,7 @@ async def test_sizes_of_files(start: Start, tmp_path: Path) -> None:
     assert await world.converge(b) == {"empty.md": b"", "fits.md": b"", "grows.md": b"y" * 1000}
 
 
+@on_both
 async def test_a_file_and_a_folder_of_one_name(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     await made(world, "Plan", "a document without an extension")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mdserver.folder.engine import Engine
+from tests.engines import on_both
 
 from .world import World
 
@@ -36,6 +37,7 @@ async def test_edits_in_different_places_both_land(world: World) -> None:
     assert (await world.documents())["x.md"]["title"] == "Y"
 
 
+@on_both
 async def test_the_same_words_rewritten_are_a_conflict_and_both_stay(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("x.md", "we meet on Monday at noon\n")
@@ -52,6 +54,7 @@ async def test_the_same_words_rewritten_are_a_conflict_and_both_stay(world: Worl
     assert b"Friday" in text
 
 
+@on_both
 async def test_moves_and_renames_keep_the_id(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("d/x.md", "# X\n")
@@ -93,6 +96,7 @@ async def test_only_the_case_changes(world: World) -> None:
     assert await world.converge(a, b) == {"Note.md": b"n"}
 
 
+@on_both
 async def test_names_swapped_on_the_server(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("1.md", "one")
@@ -106,6 +110,7 @@ async def test_names_swapped_on_the_server(world: World) -> None:
     assert await world.converge(a, b) == {"1.md": b"two", "2.md": b"one"}
 
 
+@on_both
 async def test_deleting_folders_and_documents(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("d/e/x.md", "x")
@@ -120,6 +125,7 @@ async def test_deleting_folders_and_documents(world: World) -> None:
     assert await world.converge(a, b) == {"stays.md": b"s"}
 
 
+@on_both
 async def test_a_document_alone_is_deleted_and_what_stood_below_stays(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("Plan.md", "plan")
@@ -130,6 +136,7 @@ async def test_a_document_alone_is_deleted_and_what_stood_below_stays(world: Wor
     assert (await world.documents())["Plan"]["kind"] == "folder"
 
 
+@on_both
 async def test_an_edit_wins_over_a_deletion_whoever_is_first(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("x.md", "x")
@@ -231,6 +238,7 @@ async def test_tags_and_title_follow_the_text_unless_others_set_them(world: Worl
     assert (found["y.md"]["title"], found["y.md"]["tags"]) == ("Own", ["own"])
 
 
+@on_both
 async def test_a_first_push_in_parts(world: World) -> None:
     """More than is told at once: parents first, and nothing twice."""
     a, b = world.folder("a"), world.folder("b")
