@@ -71,14 +71,16 @@ def derive(
     *,
     workspace_id: str,
     with_base: set[tuple[str, int]],
+    titled: Mapping[str, str],
     most: int | None = None,
 ) -> tuple[list[Wish], bool]:
     """The operations, in an order in which the server can do them, and whether these are all.
 
-    `with_base`: (id, version) that the server no longer knows. `most`: bytes of new texts after which the rest waits.
+    `with_base`: (id, version) that the server no longer knows. `titled`: id → a text whose title was changed, if
+    nothing else is to be said of it. `most`: bytes of new texts after which the rest waits.
     """
     made = _Derivation(known, found, files, workspace_id, with_base, most)
-    return made.wishes(), made.is_whole
+    return [*made.titles(titled), *made.wishes()], made.is_whole
 
 
 class _Derivation:
@@ -106,6 +108,16 @@ class _Derivation:
         if not self.is_whole:  # other operations may need what is still to be made
             return creates
         return [*creates, *self._moves(), *self._edits(), *self._trashes()]
+
+    def titles(self, titled: Mapping[str, str]) -> list[Wish]:
+        """Edits of texts that no file holds yet."""
+        made: list[Wish] = []
+        for id, text in titled.items():
+            row, path = self._known.locals[id], self._found.files.get(id)
+            if path is not None and not self._is_edited(id):
+                edit = EditDocument(id=id, base_version=row.version, content=text)
+                made.append(Wish(op=edit, path=path, fingerprint=_print("titled", id, str(row.version), text)))
+        return made
 
     def _owner(self, directory: str) -> str | None:
         """The id of the document whose children are in this directory; empty for the root."""

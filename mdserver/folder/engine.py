@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ from .pulling import pull
 from .pushing import Pusher
 from .reading import Reader
 from .recovering import recover
+from .retitling import due
 from .rows import Told
 from .scanning import Snapshot
 from .state import State
@@ -92,12 +93,12 @@ class Engine:
         self.look()
         wishes: list[Wish] = []
         if self._state.fact("complete"):
-            wishes, _ = self.wishes(most=None)
+            wishes, _ = self.wishes(most=None, titled={})
         before = set(self._state.locals)
         await self._pull()
         await self.apply()
         if not wishes:
-            wishes, _ = self.wishes(most=None)
+            wishes, _ = self.wishes(most=None, titled={})
         # What came in this rehearsal is not on the disk, which is no deletion.
         return [one for one in wishes if not isinstance(one.op, TrashDocument) or one.op.id in before]
 
@@ -115,15 +116,17 @@ class Engine:
                 self._state.set_fact("joining", "")
             self.look()
             return True
+        self._pusher.forget_titles()
         sent = await self._pusher.send(self._client)
-        wishes, reader = self.wishes(most=self.part)
+        titled = due(self._state) if hear and not sent else {}
+        wishes, reader = self.wishes(most=self.part, titled=titled)
         if any(isinstance(one.op, CreateDocument) for one in wishes):
             if not hear:
                 await self._pull()
                 if self._state.fact("joining"):
                     return True
             while join(self._state, self.snapshot, wishes):
-                wishes, reader = self.wishes(most=self.part)
+                wishes, reader = self.wishes(most=self.part, titled=titled)
         self._pusher.enqueue(wishes)
         sent += await self._pusher.send(self._client, lambda steps: self._tick("pushing", steps))
         unfinished = bool(reader.unstable) or self._pusher.again
@@ -136,7 +139,7 @@ class Engine:
     async def _pull(self) -> None:
         await pull(self._client, self._state, tell=self._tell, tick=lambda steps: self._tick("pulling", steps))
 
-    def wishes(self, *, most: int | None) -> tuple[list[Wish], Reader]:
+    def wishes(self, *, most: int | None, titled: Mapping[str, str]) -> tuple[list[Wish], Reader]:
         """What the server is to be told, after a look. The rows follow what was moved here."""
         self._look_for_missing()
         reader = Reader(self._state, self._disk, self.snapshot, now=self._disk.now())
@@ -149,6 +152,7 @@ class Engine:
             reader,
             workspace_id=self._state.fact("workspace_id"),
             with_base=self._pusher.with_base,
+            titled=titled,
             most=most,
         )
         self._remember(found, reader)

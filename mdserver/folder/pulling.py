@@ -8,6 +8,7 @@ import msgspec
 
 from mdserver.client import ApiProblem, Change, Client, Document, ResyncRequired
 
+from .retitling import note
 from .rows import Remote, Told
 from .state import State
 from .writing import moment
@@ -109,7 +110,10 @@ def keep(state: State, document: Document) -> None:
     # Answers to what was pushed may be newer than the page.
     if state.fact("complete") and before is not None and not before.gone and before.version > document.version:
         return
-    state.put_remote(remote_of(document))
+    after = remote_of(document)
+    state.put_remote(after)
+    if before is not None and state.fact("complete"):
+        note(state, before, after)
     row = state.locals.get(document.id)
     if document.content is None or (row is not None and row.hash == document.content_hash and not row.ahead):
         return

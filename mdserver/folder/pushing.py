@@ -73,6 +73,13 @@ class Pusher:
                 count += 1
         return count
 
+    def forget_titles(self) -> None:
+        """Edits that are made of no file are sent at once, or made anew."""
+        with self._state.transaction():
+            for row in self._state.queue():
+                if row.text is None and isinstance(msgspec.json.decode(row.op, type=_ANY), EditDocument):
+                    self._state.dequeue(row.seq)
+
     async def send(self, client: Client, tick: Callable[[int], None] = lambda steps: None) -> int:
         """Send all that is queued, what was queued in another run first; how many answers were kept."""
         count = 0
@@ -126,7 +133,11 @@ class Pusher:
 
     def _edited(self, row: Queued, op: EditDocument, result: Result) -> None:
         known = self._state.locals.get(op.id)
-        if known is not None:
+        if row.text is None:  # of no file: it comes like what others wrote
+            document, hash = result.document, _hash(op.content)
+            if document is not None and document.content_hash == hash:
+                self._state.put_incoming(op.id, hash=hash, version=document.version, text=op.content)
+        elif known is not None:
             self._agree(known, op.content, row.sig, result)
 
     def _agree(self, known: Local, text: str, sig: Sig | None, result: Result) -> None:
@@ -184,6 +195,8 @@ class Pusher:
     def _say(self, row: Queued, op: Operation, result: Result) -> None:
         words = _WORDS[type(op)]
         what = "pushed"
+        if isinstance(op, EditDocument) and row.text is None:
+            words = "has its new title in its front matter"
         if isinstance(op, EditDocument):
             if result.status == "merged":
                 what, words = "merged", "was merged with what others wrote"

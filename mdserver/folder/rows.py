@@ -85,6 +85,13 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
     seen: str = ""
 
 
+class Retitle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A document whose title was changed, and what it was before."""
+
+    id: str
+    titles: list[str] = []
+
+
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """A local change that the server did not take. It is not sent again while it is the same."""
 

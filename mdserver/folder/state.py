@@ -14,7 +14,7 @@ import msgspec
 
 from mdserver.store.sqlite import connect
 
-from .rows import Clash, Local, Queued, Refusal, Remote, Sig, Writing
+from .rows import Clash, Local, Queued, Refusal, Remote, Retitle, Sig, Writing
 
 SCHEMA = 2
 _TABLES = """
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS writing (temp TEXT PRIMARY KEY, local TEXT NOT NULL, 
 seen TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS refusal (fingerprint TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS clash (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS retitle (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
 """
 
 
@@ -46,6 +47,7 @@ class State:
         self.remotes: dict[str, Remote] = {}
         self.locals: dict[str, Local] = {}
         self.refusals: dict[str, Refusal] = {}
+        self.retitles: dict[str, Retitle] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -231,6 +233,14 @@ class State:
         rows = self._db.execute("SELECT row FROM clash ORDER BY id").fetchall()
         return [msgspec.json.decode(row, type=Clash) for (row,) in rows]
 
+    def put_retitle(self, row: Retitle) -> None:
+        self._db.execute("INSERT OR REPLACE INTO retitle (id, row) VALUES (?, ?)", (row.id, _json(row)))
+        self.retitles[row.id] = row
+
+    def drop_retitle(self, id: str) -> None:
+        self._db.execute("DELETE FROM retitle WHERE id = ?", (id,))
+        self.retitles.pop(id, None)
+
     def _undo(self) -> None:
         if self._db.in_transaction:  # a full disk may have ended it
             self._db.execute("ROLLBACK")
@@ -246,6 +256,9 @@ class State:
         }
         found = [msgspec.json.decode(row, type=Refusal) for (row,) in self._db.execute("SELECT row FROM refusal")]
         self.refusals = {one.fingerprint: one for one in found}
+        self.retitles = {
+            id: msgspec.json.decode(row, type=Retitle) for id, row in self._db.execute("SELECT id, row FROM retitle")
+        }
 
 
 def _json(row: object) -> str:

@@ -226,12 +226,12 @@ async def test_a_new_folder_client_on_a_full_folder_joins(world: World) -> None:
 async def test_tags_and_title_follow_the_text_unless_others_set_them(world: World) -> None:
     a = world.folder("a")
     a.write("x.md", "---\ntitle: One\ntags: [a]\n---\n")
-    a.write("y.md", "---\ntitle: One\ntags: [a]\n---\n")
+    a.write("y.md", "---\ntags: [a]\n---\n# One\n")
     await a.sync()
     assert (await world.owner.patch(f"/documents/{a.id('y.md')}", {"title": "Own", "tags": ["own"]})).status == 200
     await a.sync()
-    for name in ("x.md", "y.md"):
-        a.write(name, "---\ntitle: Two\ntags: [a, b]\n---\n")
+    a.write("x.md", "---\ntitle: Two\ntags: [a, b]\n---\n")
+    a.write("y.md", "---\ntags: [a, b]\n---\n# Two\n")
     await a.sync()
     found = await world.documents()
     assert (found["x.md"]["title"], found["x.md"]["tags"]) == ("Two", ["a", "b"])
