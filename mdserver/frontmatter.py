@@ -27,6 +27,15 @@ _NO_STRING = re.compile(
     r"|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+# One scalar on a line of its own: quoted and whole, or plain without anything that could be more than it seems.
+_TITLE = re.compile(
+    r"""^title[ \t]*:[ \t]+(?P<value>"""
+    r""""(?:[^"\\\r\n]|\\["\\])*"|'(?:[^'\r\n]|'')*'|[^\s"'#&*!|>%@`{}\[\],?:-][^\r\n]*?)"""
+    r"[ \t]*\r?$(?!\n[ \t])",
+    re.MULTILINE | re.IGNORECASE,
+)
+_COMMENT = re.compile(r"[ \t]#")
+_ODD = re.compile(r"""^[\s"'#&*!|>%@`{}\[\],?:-]|: |:$| #|^[0-9]|^(?:y|n|yes|no|on|off)$""", re.IGNORECASE)
 _NULL = re.compile(r"|~|null|Null|NULL")
 
 
@@ -72,6 +81,40 @@ def read(text: str) -> FrontMatter:
         return _NONE
     title, tags = values
     return FrontMatter(title=title, tags=tags, body_start=body_start)
+
+
+def retitled(text: str, title: str) -> str | None:
+    """The text with another title in its front matter; None where that does not stand alone on its line.
+
+    Nothing but the value changes: it stays in its quotes, or gets some when it needs them.
+    """
+    before = read(text)
+    lines = list(_TITLE.finditer(text, 0, before.body_start))
+    if before.title is None or len(lines) != 1:
+        return None
+    value = lines[0]["value"]
+    quote = value[0] if value[0] in "\"'" else ""
+    if not quote and _COMMENT.search(value):
+        return None
+    given = [_quoted(title, quote)] if quote else [title, _quoted(title, '"')]
+    if not quote and (_NO_STRING.fullmatch(title) or _ODD.search(title)):
+        given = given[1:]
+    start, end = lines[0].span("value")
+    for one in given:
+        made = text[:start] + one + text[end:]
+        found = read(made)
+        # What does not say the same without its old value was more than one scalar on one line.
+        moved = found.body_start - before.body_start
+        if (found.title, found.tags, moved) == (title, before.tags, len(made) - len(text)):
+            return made
+    return None
+
+
+def _quoted(text: str, quote: str) -> str:
+    """A scalar on one line in these quotes (YAML 1.2 §7.3)."""
+    if quote == "'":
+        return "'" + text.replace("'", "''") + "'"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _values(block: str) -> tuple[str | None, list[str]] | None:

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import psycopg
+import pytest
 
 from mdserver.store.db import Database, Engine
 from mdserver.store.migrate import migrate_postgres, migrate_sqlite
@@ -39,6 +40,8 @@ from mdserver.store.translate import for_postgres
 
 T = TypeVar("T")
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
+on_both = pytest.mark.parametrize("database", ENGINES, indirect=True)
+"""For a test whose `database` fixture is of one engine without."""
 
 SOCKET_PATH_LIMIT = 100
 """A Unix socket's path ends at 108 bytes on Linux and at 104 elsewhere."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdserver import frontmatter
-from mdserver.frontmatter import FrontMatter, read
+from mdserver.frontmatter import FrontMatter, read, retitled
 from mdserver.text import fold
 
 steady = settings(derandomize=True, deadline=None, max_examples=120)
@@ -202,3 +202,65 @@ def test_what_a_yaml_writer_writes_is_read(title: str, tags: list[str]) -> None:
     if printable and "\ufeff" not in title:
         assert text[found.body_start :] == "body"
         assert found.title == (" ".join(title.split()) or None)
+
+
+@pytest.mark.parametrize(
+    ("line", "title", "expected"),
+    [
+        ("title: Old", "New", "title: New"),
+        ("Title :  Old  ", "New one", "Title :  New one  "),
+        ("title: Old", "a: b", 'title: "a: b"'),
+        ("title: Old", "2026", 'title: "2026"'),
+        ("title: Old", "no", 'title: "no"'),
+        ("title: Old", "- x #y", 'title: "- x #y"'),
+        ("title: Old", '"q" \\', 'title: "\\"q\\" \\\\"'),
+        ('title: "Old \\" \\\\"', "it's", 'title: "it\'s"'),
+        ("title: 'it''s'", 'it\'s "new"', "title: 'it''s \"new\"'"),
+        ("title: 2026", "日本", "title: 日本"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_another_title_changes_its_value_alone(line: str, title: str, expected: str, ending: str) -> None:
+    text = ending.join(["---", "tags: [a]", line, "x:", "  title: y", "---", "title: body", ""])
+    assert retitled(text, title) == text.replace(line, expected)
+    assert yaml.safe_load(expected.lower())["title"] == title.lower()
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "title: Old # c",
+        "title: Old\n  more",
+        "title: Old\n\n  more",
+        "title: |\n  Old",
+        "title: &x Old\nb: *x",
+        "title: a\ntitle: b",
+        "title: !!str Old",
+        "title:\n  Old",
+        'title: "Old\n  more"',
+        'title: "\\x41"',
+        "{title: x}",
+        "title:",
+        "tags: [a]",
+        '"title": Old',
+        "title: Old\nbad: [",
+        'text: "\ntitle: a\n"',
+    ],
+)
+def test_what_is_more_than_one_scalar_on_a_line_is_left_alone(block: str) -> None:
+    assert retitled(f"---\n{block}\n---\nbody", "New") is None
+    assert retitled(f"{block}\n", "New") is None
+
+
+@steady
+@given(
+    st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40), st.sampled_from(["", "'", '"'])
+)
+def test_any_title_can_be_written(title: str, quote: str) -> None:
+    title = " ".join(title.split())
+    made = retitled(f"---\ntitle: {quote}Old{quote}\ntags: [a]\n---\nbody", title)
+    if made is not None:
+        assert read(made).title == title
+        assert made.endswith("\ntags: [a]\n---\nbody")
+    else:  # what YAML does not take as it is
+        assert not title or not title.isprintable()

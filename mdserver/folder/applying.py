@@ -15,28 +15,17 @@ from .disk import Changed, Disk, Unfit
 from .names import OWN, below_name, last, parent
 from .placing import Held, Placer
 from .reading import is_settled
-from .rows import Clash, Local, Remote, Sig, Told, Writing
+from .rows import Clash, Local, Remote, Sig, Told
 from .scanning import Snapshot
 from .state import State
-
-BATCH = 64
-"""Files whose writing shares two commits."""
+from .writing import Writer
 
 Fetch = Callable[[str], Awaitable[tuple[int, str] | None]]
 """A document's id → (version, text) as the server has them; None when it has no such document any more."""
 
 
-class Waiting(msgspec.Struct):
-    """A file that is ready to be put in its place."""
-
-    writing: Writing
-    path: str
-    seen: Sig | None
-    told: Told
-
-
 class Applier:
-    """Brings the disk to what the server said. `unfinished` tells that another turn is due at once."""
+    """Brings the disk to what the server said."""
 
     def __init__(
         self,
@@ -53,10 +42,17 @@ class Applier:
         self._state, self._disk, self._snapshot = state, disk, snapshot
         self._fetch, self._tell, self._problem, self._hold, self._tick = fetch, tell, problem, hold, tick
         self._placer = Placer(state, snapshot, self, tell)
-        self._waiting: list[Waiting] = []
-        self.unfinished = False
-        self.touched: set[str] = set()
+        self._writer = Writer(state, disk, tell=tell, problem=problem, failed=self._failed)
+        self.touched = self._writer.touched
         """Directories in which something is not as it was when they were looked at."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another turn is due at once."""
+        return self._writer.unfinished
+
+    def _unfinished(self) -> None:
+        self._writer.unfinished = True
 
     # What Placer needs of the disk; tests give it a dictionary.
 
@@ -83,7 +79,7 @@ class Applier:
             path = paths.get(remote.id)
             if path is not None and remote.kind != "folder" and self._is_due(remote):
                 await self._guarded(path, remote)
-        self._flush()
+        self._writer.flush()
 
     def _is_due(self, remote: Remote) -> bool:
         row = self._state.locals.get(remote.id)
@@ -95,7 +91,7 @@ class Applier:
         except OSError as error:
             self._failed(path, error)
         except Changed:
-            self.unfinished = True
+            self._unfinished()
         except (Unfit, Unreadable) as error:
             self._problem(path, f"{error}, so what others wrote there is not brought")
 
@@ -117,28 +113,29 @@ class Applier:
             except OSError as error:
                 self._failed(row.path, error)
             except Changed:
-                self.unfinished = True
+                self._unfinished()
         for id in touched:
             self._tidy(id)
 
     def _removed(self, row: Local, *, is_purged: bool) -> bool:
         """Delete a file that is as it was agreed; what was edited here since stays, and is sent."""
         try:
-            data, sig = self._disk.read(row.path)
-        except (FileNotFoundError, NotADirectoryError):
+            data, _ = self._disk.read(row.path)
+        except FileNotFoundError:
             self._forget(row)
             return True
+        except NotADirectoryError:  # a link may have its directory's place, which says nothing of the file
+            return False
         except Unfit:
             self._forget(row)
             return False
         if hashlib.sha256(data).hexdigest() != row.hash:
             if is_purged:
                 self._forget(row)
-                self.unfinished = True
+                self._unfinished()
                 self._tell(Told(what="kept", path=row.path, words="was deleted elsewhere, but edited here: it stays"))
             return False
-        self.touched.add(parent(row.path))
-        self._disk.remove(row.path, seen=sig)
+        self._writer.delete(row)
         if row.directory:
             self._disk.remove_directory(row.directory)  # if what stood below it is gone, too
         self._forget(row)
@@ -183,10 +180,10 @@ class Applier:
                 self._hold(self._path_there(remote), str(held))
                 continue
             except OSError as error:
-                self._failed(remote.filename, error)
+                self._failed(self._path_there(remote), error)
                 continue
             except Changed:
-                self.unfinished = True
+                self._unfinished()
                 continue
             paths[remote.id] = path
             if before is not None and before.parent_id != remote.parent_id:
@@ -251,7 +248,7 @@ class Applier:
             if is_gone:
                 self._tell(Told(what="removed", path=row.path, words="the folder was deleted elsewhere"))
             else:
-                self.unfinished = True
+                self._unfinished()
 
     async def _bring(self, path: str, remote: Remote) -> None:
         """Write a document's text, or merge it with what stands in its file."""
@@ -284,7 +281,7 @@ class Applier:
         row = self._placer.coming(row)
         self._placer.made(row)
         if self._disk.status(path) is None:
-            self._ready(row, text, text, seen=None, mode=None, told=Told(what="pulled", path=path, words="came"))
+            self._writer.ready(row, text, text, seen=None, mode=None, told=Told(what="pulled", path=path, words="came"))
             return
         data, sig = self._disk.read(path)
         mine = text_of(data)
@@ -295,14 +292,15 @@ class Applier:
         words = "was there on both sides with different texts: both are in it now"
         told = Told(what="merged", path=path, words=words)
         self._clash(remote.id, version, path, merged.overlaps)
-        self._ready(row, text, merged.text, seen=sig, mode=self._mode(path), told=told)
+        self._writer.ready(row, text, merged.text, seen=(sig, _hash(mine)), mode=self._mode(path), told=told)
 
     def _bring_known(self, row: Local, version: int, text: str) -> None:
         changed = msgspec.structs.replace(row, version=version, hash=_hash(text), ahead=False)
         if self._disk.status(row.path) is None:  # deleted here, which the server will hear of
-            if row.ahead:
+            if row.ahead or row.hash == changed.hash:
                 self._settled(changed, text, None)
-                self.unfinished = True
+            if row.ahead:
+                self._unfinished()
             return
         data, sig = self._disk.read(row.path)
         mine = text_of(data)
@@ -322,7 +320,8 @@ class Applier:
         if mode is not None and not mode & 0o222:
             self._problem(row.path, "is read-only, so what others wrote is not brought")
             return
-        self._ready(changed, text, result, seen=sig, mode=mode, told=Told(what=what, path=row.path, words=words))
+        told = Told(what=what, path=row.path, words=words)
+        self._writer.ready(changed, text, result, seen=(sig, _hash(mine)), mode=mode, told=told)
 
     def _mode(self, path: str) -> int | None:
         found = self._disk.status(path)
@@ -349,46 +348,6 @@ class Applier:
         with self._state.transaction():
             self._state.put_local(msgspec.structs.replace(row, sig=sig or row.sig, settled=is_old), base)
             self._state.drop_incoming(row.id)
-
-    def _ready(self, row: Local, base: str, text: str, *, seen: Sig | None, mode: int | None, told: Told) -> None:
-        temp = f"write-{row.id}"
-        sig = self._disk.prepare(temp, text.encode(), mode=mode)
-        kept = msgspec.structs.replace(row, sig=sig, settled=False)
-        self._waiting.append(Waiting(Writing(temp=temp, local=kept, base=base), row.path, seen, told))
-        if len(self._waiting) >= BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Put the files that are ready in their places: intents first, so that a crash in between is understood."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        with self._state.transaction():
-            for one in waiting:
-                self._state.begin_writing(one.writing)
-        done: list[Waiting] = []
-        self.touched |= {parent(one.path) for one in waiting}
-        for one in waiting:
-            try:
-                self._disk.put(one.writing.temp, one.path, seen=one.seen)
-                done.append(one)
-            except Changed:
-                self.unfinished = True
-            except OSError as error:
-                self._failed(one.path, error)
-        self._disk.sync({parent(one.path) for one in done})
-        finished = {one.writing.temp for one in done}
-        with self._state.transaction():
-            for one in waiting:
-                self._state.end_writing(one.writing.temp)
-                if one.writing.temp in finished:
-                    self._state.put_local(one.writing.local, one.writing.base)
-                    self._state.drop_incoming(one.writing.local.id)
-        for one in waiting:
-            if one.writing.temp not in finished:
-                self._disk.forget(one.writing.temp)
-        for one in done:
-            self._tell(one.told)
 
 
 def _is_odd(row: Local) -> bool:

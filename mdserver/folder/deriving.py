@@ -24,7 +24,7 @@ from mdserver.text import fold
 
 from .matching import Found
 from .names import free, last, parent
-from .rows import Local, Remote, Sig
+from .rows import Local, Refusal, Remote, Sig
 
 MOST_DEEP = 1_000
 
@@ -50,6 +50,7 @@ class Known(Protocol):
 
     remotes: dict[str, Remote]
     locals: dict[str, Local]
+    refusals: dict[str, Refusal]
 
     def base(self, id: str) -> str: ...
 
@@ -64,27 +65,59 @@ class Wish(msgspec.Struct, kw_only=True):
 
 
 def derive(
-    known: Known, found: Found, files: Files, *, workspace_id: str, with_base: set[tuple[str, int]]
-) -> list[Wish]:
-    """The operations, in an order in which the server can do them. `with_base`: (id, version) it no longer knows."""
-    return _Derivation(known, found, files, workspace_id, with_base).wishes()
+    known: Known,
+    found: Found,
+    files: Files,
+    *,
+    workspace_id: str,
+    with_base: set[tuple[str, int]],
+    titled: Mapping[str, str],
+    most: int | None = None,
+) -> tuple[list[Wish], bool]:
+    """The operations, in an order in which the server can do them, and whether these are all.
+
+    `with_base`: (id, version) that the server no longer knows. `titled`: id → a text whose title was changed, if
+    nothing else is to be said of it. `most`: bytes of new texts after which the rest waits.
+    """
+    made = _Derivation(known, found, files, workspace_id, with_base, most)
+    return [*made.titles(titled), *made.wishes()], made.is_whole
 
 
 class _Derivation:
     def __init__(
-        self, known: Known, found: Found, files: Files, workspace_id: str, with_base: set[tuple[str, int]]
+        self,
+        known: Known,
+        found: Found,
+        files: Files,
+        workspace_id: str,
+        with_base: set[tuple[str, int]],
+        most: int | None,
     ) -> None:
         self._known, self._found, self._files = known, found, files
-        self._workspace_id, self._with_base = workspace_id, with_base
+        self._workspace_id, self._with_base, self._most = workspace_id, with_base, most
         self._new: dict[str, str] = {}
         """The path of what is new → the id that it gets."""
         self._moving: dict[str, tuple[str, str]] = {}
         """id → (parent, name) for what stands elsewhere than was agreed."""
+        self.is_whole = True
 
     def wishes(self) -> list[Wish]:
         self._new = {path: ids.new() for path in (*self._found.new_folders, *self._found.new_files)}
         self._find_moves()
-        return [*self._creates(), *self._moves(), *self._edits(), *self._trashes()]
+        creates = self._creates()
+        if not self.is_whole:  # other operations may need what is still to be made
+            return creates
+        return [*creates, *self._moves(), *self._edits(), *self._trashes()]
+
+    def titles(self, titled: Mapping[str, str]) -> list[Wish]:
+        """Edits of texts that no file holds yet."""
+        made: list[Wish] = []
+        for id, text in titled.items():
+            row, path = self._known.locals[id], self._found.files.get(id)
+            if path is not None and not self._is_edited(id):
+                edit = EditDocument(id=id, base_version=row.version, content=text)
+                made.append(Wish(op=edit, path=path, fingerprint=_print("titled", id, str(row.version), text)))
+        return made
 
     def _owner(self, directory: str) -> str | None:
         """The id of the document whose children are in this directory; empty for the root."""
@@ -94,6 +127,7 @@ class _Derivation:
     def _creates(self) -> list[Wish]:
         made: list[Wish] = []
         folders = set(self._found.new_folders)
+        size = 0
         for path in sorted(self._new, key=lambda one: (one.count("/"), one)):
             owner = self._owner(parent(path))
             if owner is None:
@@ -108,6 +142,9 @@ class _Derivation:
                     title=last(path),
                 )
                 made.append(Wish(op=op, path=path, fingerprint=_print("create", path, owner)))
+            elif self._most is not None and size > self._most:
+                self.is_whole = False
+                break
             elif (read := self._files.read(path)) is not None:
                 op = CreateDocument(
                     id=self._new[path],
@@ -117,7 +154,9 @@ class _Derivation:
                     content=read.text,
                     tags=frontmatter.read(read.text).tags or None,
                 )
-                made.append(Wish(op=op, path=path, read=read, fingerprint=_print("create", path, owner, read.hash)))
+                wish = Wish(op=op, path=path, read=read, fingerprint=_print("create", path, owner, read.hash))
+                made.append(wish)
+                size += read.sig.size if wish.fingerprint not in self._known.refusals else 0
         return made
 
     def _find_moves(self) -> None:
@@ -191,7 +230,7 @@ class _Derivation:
             if (read := self._files.read(path)) is None:
                 continue
             base = self._known.base(id)
-            needs_base = (id, row.version) in self._with_base
+            needs_base = not row.version or (id, row.version) in self._with_base
             edit = EditDocument(
                 id=id,
                 base_version=row.version,

@@ -1,20 +1,28 @@
-"""The folder's files: every step down is taken by name without following links; nothing unseen is overwritten."""
+"""The folder's files: every step down is taken by name without following links; nothing unseen is overwritten.
+
+What a file is replaced by, or what it is deleted for, was decided after it was read. Somebody may write in between. So
+what stood there is never overwritten: it comes aside, into `.mdserver/tmp`, and is looked at once more.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from .names import OWN
+from mdserver.text import numbered
+
+from .names import OWN, last, parent
 from .rows import Sig
+from .system import Place, exchange, is_being_written, rename_if_free
 
 TEMP = "tmp"
+KEPT = "kept"
 LARGEST = 8 << 20
 """Bytes of a file that are read at most: no request to the server can carry more."""
 
@@ -32,11 +40,8 @@ class Changed(Exception):
     """What stands there is not what was seen last."""
 
 
-class _Place(NamedTuple):
-    """A name, and the descriptor of the directory that it is in (None: the name is a whole path)."""
-
-    name: str
-    directory: int | None
+class BeingWritten(Changed):
+    """Another program has the file open for writing."""
 
 
 class Disk:
@@ -52,8 +57,11 @@ class Disk:
             os.close(self._root)
             self._root = None
 
-    def read(self, path: str) -> tuple[bytes, Sig]:
-        """A file's bytes and what the system says of it. Unfit when it is no file, or too large; OSError."""
+    def read(self, path: str, *, settled: bool = False) -> tuple[bytes, Sig]:
+        """A file's bytes and what the system says of it. Unfit when it is no file, or too large; OSError.
+
+        `settled`: BeingWritten when another program has it open for that.
+        """
         with self._at(path) as place:
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _FOLLOW_NOT
             handle = os.open(place.name, flags, dir_fd=place.directory)
@@ -61,6 +69,8 @@ class Disk:
             before = os.fstat(handle)
             if not stat.S_ISREG(before.st_mode):
                 raise Unfit("is not a regular file")
+            if settled and is_being_written(handle):
+                raise BeingWritten(path)
             data = file.read(LARGEST + 1)
             after = os.fstat(handle)
         if len(data) > LARGEST:
@@ -90,7 +100,7 @@ class Disk:
 
     def prepare(self, name: str, data: bytes, *, mode: int | None) -> Sig:
         """Write a temporary file, down to the platter. `mode` None: as the system makes new files."""
-        path = f"{OWN}/{TEMP}/{name}"
+        path = _temp(name)
         with self._at(path) as place, contextlib.suppress(FileNotFoundError):
             os.unlink(place.name, dir_fd=place.directory)
         with self._at(path) as place:
@@ -106,46 +116,119 @@ class Disk:
             return sig_of(os.fstat(handle))
 
     def put(self, name: str, path: str, *, seen: Sig | None) -> Sig:
-        """Move a temporary file to its place. Changed when there is not what was `seen` (None: nothing)."""
-        with self._at(f"{OWN}/{TEMP}/{name}") as temp, self._at(path) as place:
+        """Give a temporary file its place. Changed when there is not what was `seen` (None: nothing).
+
+        What stood there bears the temporary name then: see that it `holds` what it should before you `forget` it.
+        """
+        with self._at(_temp(name)) as temp, self._at(path) as place:
             if seen is None:
-                try:
-                    os.link(temp.name, place.name, src_dir_fd=temp.directory, dst_dir_fd=place.directory)
-                except FileExistsError:
-                    raise Changed(path) from None
-                except OSError as error:  # a file system without links
-                    if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                self._move_if_free(temp, place)
+            elif self.sig(path) != seen:
+                raise Changed(path)
+            elif not exchange(temp, place):
+                with self._at(_temp(_was(name))) as aside:
+                    _rename(place, aside)
+                    try:
+                        self._move_if_free(temp, place)
+                    except OSError:
+                        self._move_if_free(aside, place)
                         raise
-                    if self.status(path) is not None:
-                        raise Changed(path) from None
-                    os.rename(temp.name, place.name, src_dir_fd=temp.directory, dst_dir_fd=place.directory)
-                else:
-                    os.unlink(temp.name, dir_fd=temp.directory)
-            else:
-                if self.sig(path) != seen:
-                    raise Changed(path)
-                os.replace(temp.name, place.name, src_dir_fd=temp.directory, dst_dir_fd=place.directory)
+                    finally:
+                        with contextlib.suppress(FileNotFoundError):
+                            _rename(aside, temp)
             return sig_of(os.stat(place.name, dir_fd=place.directory, follow_symlinks=False))
+
+    def take(self, path: str, name: str) -> None:
+        """Move a file aside, to a temporary name: see that it `holds` what it should before you `forget` it."""
+        with self._at(path) as place, self._at(_temp(name)) as temp:
+            _rename(place, temp)
+
+    def holds(self, name: str, hash: str) -> bool:
+        """Whether a temporary file has this SHA-256. BeingWritten when that may change yet."""
+        try:
+            data, _ = self.read(_temp(name), settled=True)
+        except Unfit:
+            return False
+        return hashlib.sha256(data).hexdigest() == hash
+
+    def is_written(self, name: str, wrote: Sig | None) -> bool:
+        """Whether a temporary file is what was written there, and not what came aside."""
+        found = self.sig(_temp(name))
+        return found is None or wrote is None or _is_same(found, wrote)
+
+    def give_back(self, name: str, path: str, *, instead_of: Sig | None = None) -> bool:
+        """Let what came aside have its place again, in exchange for `instead_of`, which was given it (None: nothing).
+
+        False when somebody else's file has the temporary name in the end: keep it.
+        """
+        with self._at(_temp(name)) as temp, self._at(path) as place:
+            try:
+                rename_if_free(temp, place)
+            except FileExistsError:
+                if instead_of is None or not _is_same(self.sig(path), instead_of):
+                    return False
+                if not exchange(temp, place):
+                    with self._at(_temp(_was(name))) as aside:
+                        _rename(place, aside)
+                        rename_if_free(temp, place)
+                        _rename(aside, temp)
+                return _is_same(self.sig(_temp(name)), instead_of)
+            return True
+
+    def restore(self, name: str, path: str) -> None:
+        """After a crash: what was on its way aside has its place again, or the temporary name when that is taken."""
+        with self._at(_temp(_was(name))) as aside, contextlib.suppress(FileNotFoundError):
+            with self._at(path) as place, contextlib.suppress(FileExistsError):
+                rename_if_free(aside, place)
+                return
+            with self._at(_temp(name)) as temp:
+                _rename(aside, temp)
+
+    def keep(self, name: str, when: str, path: str) -> str:
+        """Move a temporary file to where people find it: → the path."""
+        directory = f"{OWN}/{KEPT}/{when}"
+        names = [KEPT, when, *parent(path).split("/")]
+        for count in range(1, len(names) + 1):
+            if names[count - 1]:
+                self.make_directory("/".join([OWN, *names[:count]]))
+        given, number = f"{directory}/{path}", 1
+        while True:
+            try:
+                with self._at(_temp(name)) as temp, self._at(given) as place:
+                    rename_if_free(temp, place)
+            except FileExistsError:
+                number += 1
+                given = f"{parent(f'{directory}/{path}')}/{numbered(last(path), number)}"
+            else:
+                return given
 
     def forget(self, name: str) -> None:
         """Remove a temporary file, if it is there."""
-        with self._at(f"{OWN}/{TEMP}/{name}") as temp, contextlib.suppress(FileNotFoundError):
+        with self._at(_temp(name)) as temp, contextlib.suppress(FileNotFoundError):
             os.unlink(temp.name, dir_fd=temp.directory)
+
+    def temporary(self) -> list[str]:
+        """The names of temporary files."""
+        with self._at(f"{OWN}/{TEMP}") as place:
+            if place.directory is None:
+                return sorted(os.listdir(place.name))
+            handle = os.open(place.name, _DIRECTORY, dir_fd=place.directory)
+        try:
+            return sorted(os.listdir(handle))
+        finally:
+            os.close(handle)
 
     def move(self, old: str, new: str) -> None:
         """Rename a file or directory. Changed when something else stands at the new place."""
         there, here = self.status(new), self.status(old)
-        if there is not None and (here is None or (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev)):
+        is_itself = there is not None and here is not None and _is_one(there, here)
+        if there is not None and not is_itself:
             raise Changed(new)
         with self._at(old) as source, self._at(new) as target:
-            os.rename(source.name, target.name, src_dir_fd=source.directory, dst_dir_fd=target.directory)
-
-    def remove(self, path: str, *, seen: Sig) -> None:
-        """Delete a file that is what was seen last. Changed when it is not."""
-        if self.sig(path) != seen:
-            raise Changed(path)
-        with self._at(path) as place:
-            os.unlink(place.name, dir_fd=place.directory)
+            if is_itself:  # it differs in case or form alone
+                _rename(source, target)
+            else:
+                self._move_if_free(source, target)
 
     def make_directory(self, path: str) -> int:
         """Make one step; its inode. One that exists is as good."""
@@ -193,8 +276,14 @@ class Disk:
         finally:
             os.close(handle)
 
+    def _move_if_free(self, old: Place, new: Place) -> None:
+        try:
+            rename_if_free(old, new)
+        except FileExistsError:
+            raise Changed(new.name) from None
+
     @contextlib.contextmanager
-    def _at(self, path: str) -> Iterator[_Place]:
+    def _at(self, path: str) -> Iterator[Place]:
         """The place of a path, each directory on the way opened without following a link."""
         *above, name = path.split("/")
         if any(one in ("", "..") for one in (*above, name)) or "." in above:
@@ -205,7 +294,7 @@ class Disk:
                 at = at / one
                 if not stat.S_ISDIR(os.lstat(at).st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(at))
-            yield _Place(str(at / name), None)
+            yield Place(str(at / name), None)
             return
         opened: int | None = None
         try:
@@ -214,7 +303,7 @@ class Disk:
                 if opened is not None:
                     os.close(opened)
                 opened = step
-            yield _Place(name, self._root if opened is None else opened)
+            yield Place(name, self._root if opened is None else opened)
         finally:
             if opened is not None:
                 os.close(opened)
@@ -222,3 +311,25 @@ class Disk:
 
 def sig_of(found: os.stat_result) -> Sig:
     return Sig(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+
+
+def _temp(name: str) -> str:
+    return f"{OWN}/{TEMP}/{name}"
+
+
+def _was(name: str) -> str:
+    """The name of what stood in a file's place, where two names cannot be exchanged."""
+    return f"{name}.was"
+
+
+def _rename(old: Place, new: Place) -> None:
+    os.rename(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory)
+
+
+def _is_one(there: os.stat_result, here: os.stat_result) -> bool:
+    return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
+
+
+def _is_same(found: Sig | None, wrote: Sig) -> bool:
+    """Whether a file is what was written, under whatever name: renaming changes the ctime alone."""
+    return found is not None and (found.mtime_ns, found.size, found.inode) == (wrote.mtime_ns, wrote.size, wrote.inode)

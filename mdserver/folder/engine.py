@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -18,11 +18,14 @@ from .pulling import pull
 from .pushing import Pusher
 from .reading import Reader
 from .recovering import recover
+from .retitling import due
 from .rows import Told
 from .scanning import Snapshot
 from .state import State
 
 MOST_TURNS = 20
+PART = 32 << 20
+"""Bytes of new texts that are told in one turn, so that not all are in memory at once."""
 
 Tick = Callable[[str, int], None]
 
@@ -44,6 +47,9 @@ class Engine:
         self.root = disk.root
         self._known: set[str] = set()
         self.snapshot = Snapshot(disk.root, lambda path: path in self._known)
+        self.part = PART
+        self._is_whole = True
+        """Whether all is told that is to be told."""
         self._unfinished = False
         """What the server said is not all on the disk, because something changed there meanwhile."""
         self._held: dict[str, str] = {}
@@ -54,14 +60,14 @@ class Engine:
         """Turns until both sides are the same, or nothing more can be done."""
         self.begin()
         self.look()
-        for _ in range(MOST_TURNS):
-            if not await self.turn():
-                return
+        turns = 0
+        while turns < MOST_TURNS and await self.turn():
+            turns += self._is_whole
             self.look()
 
     def begin(self) -> None:
         """What a crash left is put right, and what the server had refused may be told again."""
-        recover(self._state, self._disk)
+        recover(self._state, self._disk, self._tell)
         self.forgive()
 
     def forgive(self) -> None:
@@ -87,12 +93,12 @@ class Engine:
         self.look()
         wishes: list[Wish] = []
         if self._state.fact("complete"):
-            wishes, _ = self.wishes()
+            wishes, _ = self.wishes(most=None, titled={})
         before = set(self._state.locals)
         await self._pull()
         await self.apply()
         if not wishes:
-            wishes, _ = self.wishes()
+            wishes, _ = self.wishes(most=None, titled={})
         # What came in this rehearsal is not on the disk, which is no deletion.
         return [one for one in wishes if not isinstance(one.op, TrashDocument) or one.op.id in before]
 
@@ -100,22 +106,31 @@ class Engine:
         """One exchange after a look; whether another one is due at once. Without `hear` the server is only told."""
         self.problems = {}
         self._pusher.again = False
-        sent = await self._pusher.send(self._client)
-        if not self._state.fact("complete"):
-            # The first time, or once more: what is there is joined before anything is made anew.
+        if hear or not self._state.fact("complete"):
+            # Before anything is told: a restored server is to be noticed, and somebody may have made the same.
             await self._pull()
+        if self._state.fact("joining"):
+            # The first time, or once more: what is there is joined before anything is made anew.
             await self.apply()
+            with self._state.transaction():
+                self._state.set_fact("joining", "")
             self.look()
             return True
-        wishes, reader = self.wishes()
+        self._pusher.forget_titles()
+        sent = await self._pusher.send(self._client)
+        titled = due(self._state) if hear and not sent else {}
+        wishes, reader = self.wishes(most=self.part, titled=titled)
         if any(isinstance(one.op, CreateDocument) for one in wishes):
-            await self._pull()  # somebody may have made the same
+            if not hear:
+                await self._pull()
+                if self._state.fact("joining"):
+                    return True
             while join(self._state, self.snapshot, wishes):
-                wishes, reader = self.wishes()
+                wishes, reader = self.wishes(most=self.part, titled=titled)
         self._pusher.enqueue(wishes)
         sent += await self._pusher.send(self._client, lambda steps: self._tick("pushing", steps))
         unfinished = bool(reader.unstable) or self._pusher.again
-        if hear or self._pusher.again:
+        if self._pusher.again:
             await self._pull()
         if sent or hear or self._pusher.again or self._unfinished:
             unfinished = await self.apply() or unfinished
@@ -124,25 +139,28 @@ class Engine:
     async def _pull(self) -> None:
         await pull(self._client, self._state, tell=self._tell, tick=lambda steps: self._tick("pulling", steps))
 
-    def wishes(self) -> tuple[list[Wish], Reader]:
+    def wishes(self, *, most: int | None, titled: Mapping[str, str]) -> tuple[list[Wish], Reader]:
         """What the server is to be told, after a look. The rows follow what was moved here."""
         self._look_for_missing()
         reader = Reader(self._state, self._disk, self.snapshot, now=self._disk.now())
         found = match(self._state.locals.values(), self.snapshot, hash_of=reader.hash_of, is_like=reader.is_like)
         found.missing -= {id for id in found.missing if self._state.locals[id].path in reader.unstable}
         self._follow(found)
-        wishes = derive(
+        wishes, self._is_whole = derive(
             self._state,
             found,
             reader,
             workspace_id=self._state.fact("workspace_id"),
             with_base=self._pusher.with_base,
+            titled=titled,
+            most=most,
         )
         self._remember(found, reader)
         standing = {wish.fingerprint for wish in wishes}
-        with self._state.transaction():
-            for one in [one for one in self._state.refusals if one not in standing]:
-                self._state.forgive(one)
+        if self._is_whole:
+            with self._state.transaction():
+                for one in [one for one in self._state.refusals if one not in standing]:
+                    self._state.forgive(one)
         return wishes, reader
 
     def _look_for_missing(self) -> None:

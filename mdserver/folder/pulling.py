@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from mdserver.client import ApiProblem, Change, Client, Document, ResyncRequired
 
+from .retitling import note
 from .rows import Remote, Told
 from .state import State
+from .writing import moment
 
 PAGE = 200
 
@@ -30,9 +34,11 @@ async def pull(
         except ResyncRequired:
             if not cursor:
                 raise
-            tell(Told(what="resync", words="The server asks to compare everything anew."))
+            words = "The server asks to compare everything anew, as one does that was restored from a backup."
+            tell(Told(what="resync", words=words))
             with state.transaction():
                 start_over(state)
+                state.set_fact("resync", moment())
             continue
         except ApiProblem as problem:
             if problem.status in (403, 404):
@@ -51,10 +57,17 @@ async def pull(
 
 
 def start_over(state: State) -> None:
-    """Forget the cursor: everything is to be seen again."""
+    """Forget the cursor: everything is to be seen again.
+
+    A restored server gives its version numbers to other texts, so ours are of no use either. What was sent, and has no
+    answer, is found out from the files once more.
+    """
     state.set_fact("cursor", "")
     state.set_fact("complete", "")
     state.forget_seen()
+    state.forget_queue()
+    for row in list(state.locals.values()):
+        state.put_local(msgspec.structs.replace(row, version=0))
 
 
 def remote_of(document: Document) -> Remote:
@@ -97,7 +110,10 @@ def keep(state: State, document: Document) -> None:
     # Answers to what was pushed may be newer than the page.
     if state.fact("complete") and before is not None and not before.gone and before.version > document.version:
         return
-    state.put_remote(remote_of(document))
+    after = remote_of(document)
+    state.put_remote(after)
+    if before is not None and state.fact("complete"):
+        note(state, before, after)
     row = state.locals.get(document.id)
     if document.content is None or (row is not None and row.hash == document.content_hash and not row.ahead):
         return
@@ -110,4 +126,5 @@ def _finish(state: State) -> None:
         if id not in seen:
             state.put_remote(Remote(id=id, gone="purge"))
     state.set_fact("complete", "1")
+    state.set_fact("joining", "1")
     state.forget_seen()

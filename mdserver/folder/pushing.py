@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -26,6 +26,9 @@ from .pulling import keep
 from .reading import is_settled
 from .rows import Clash, Local, Queued, Refusal, Sig, Told
 from .state import State
+
+MOST_BYTES = 8 << 20
+"""Bytes of what is queued that are read at once, about as much as a request carries."""
 
 _ANY = CreateDocument | EditDocument | MoveDocument | RenameDocument | RetitleDocument | TagDocument | TrashDocument
 
@@ -70,18 +73,25 @@ class Pusher:
                 count += 1
         return count
 
+    def forget_titles(self) -> None:
+        """Edits that are made of no file are sent at once, or made anew."""
+        with self._state.transaction():
+            for row in self._state.queue():
+                if row.text is None and isinstance(msgspec.json.decode(row.op, type=_ANY), EditDocument):
+                    self._state.dequeue(row.seq)
+
     async def send(self, client: Client, tick: Callable[[int], None] = lambda steps: None) -> int:
         """Send all that is queued, what was queued in another run first; how many answers were kept."""
         count = 0
-        for group in _groups(self._state.queue()):
+        while rows := self._state.queue(most=MOST_BYTES):
+            operations: list[Operation] = [msgspec.json.decode(row.op, type=_ANY) for row in rows]
             at = 0
-            async for results in client.push_parts([op for _, op in group]):
-                for result in results:
-                    row, op = group[at]
-                    with self._state.transaction():
+            async for results in client.push_parts(operations):
+                with self._state.transaction():
+                    for row, op, result in zip(rows[at:], operations[at:], results, strict=False):
                         self._keep(row, op, result)
                         self._state.dequeue(row.seq)
-                    at += 1
+                at += len(results)
                 tick(len(results))
             count += at
         return count
@@ -123,7 +133,11 @@ class Pusher:
 
     def _edited(self, row: Queued, op: EditDocument, result: Result) -> None:
         known = self._state.locals.get(op.id)
-        if known is not None:
+        if row.text is None:  # of no file: it comes like what others wrote
+            document, hash = result.document, _hash(op.content)
+            if document is not None and document.content_hash == hash:
+                self._state.put_incoming(op.id, hash=hash, version=document.version, text=op.content)
+        elif known is not None:
             self._agree(known, op.content, row.sig, result)
 
     def _agree(self, known: Local, text: str, sig: Sig | None, result: Result) -> None:
@@ -181,6 +195,8 @@ class Pusher:
     def _say(self, row: Queued, op: Operation, result: Result) -> None:
         words = _WORDS[type(op)]
         what = "pushed"
+        if isinstance(op, EditDocument) and row.text is None:
+            words = "has its new title in its front matter"
         if isinstance(op, EditDocument):
             if result.status == "merged":
                 what, words = "merged", "was merged with what others wrote"
@@ -199,26 +215,6 @@ class Pusher:
             )
             return
         self._tell(Told(what=what, path=row.path, words=words))
-
-
-def _groups(rows: list[Queued]) -> Iterator[list[tuple[Queued, Operation]]]:
-    """The operations in order, in groups to be sent one after the other.
-
-    The server carries out side by side what does not name the same document. But what is to be put into the trash only
-    if it is empty waits until what stood below has gone.
-    """
-    group: list[tuple[Queued, Operation]] = []
-    depth = -1
-    for row in rows:
-        op: Operation = msgspec.json.decode(row.op, type=_ANY)
-        now = row.path.count("/") if isinstance(op, TrashDocument) and op.only_if_empty else -1
-        if now != depth and group:
-            yield group
-            group = []
-        group.append((row, op))
-        depth = now
-    if group:
-        yield group
 
 
 def _hash(text: str) -> str:

@@ -40,6 +40,7 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     document is, or empty. `hash` is that of the base text, which a file with this `sig` holds, if it is `settled`: one
     that was young when it was read may have been written again in the same tick of the clock. With `ahead` the base
     text is what was sent, of which the server has made another one: that is brought before anything else is sent.
+    `version` 0: the server has been restored, and was not compared with this yet.
     """
 
     id: str
@@ -73,11 +74,22 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writing(msgspec.Struct, frozen=True, kw_only=True):
-    """A file about to be put in its place: `temp` is gone once it is there, and then `local` and `base` are true."""
+    """A file about to get its place: once it has it, `local` and `base` are true.
+
+    `temp` is then gone, or holds what stood there: the SHA-256 of that was `seen` to be this (empty: nothing stood).
+    """
 
     temp: str
     local: Local
     base: str
+    seen: str = ""
+
+
+class Retitle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A document whose title was changed, and what it was before."""
+
+    id: str
+    titles: list[str] = []
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -145,7 +145,8 @@ class Snapshot:
                 self._forget(joined(directory, name))
         for name, inode in listing.directories.items():
             if recursive or before is None or before.directories.get(name) != inode:
-                self._forget(joined(directory, name))
+                if not recursive:  # else all has been forgotten, or is new
+                    self._forget(joined(directory, name))
                 self._look(joined(directory, name), recursive=True)
 
     def _forget(self, directory: str) -> None:

@@ -8,15 +8,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from mdserver.store.sqlite import connect
 
-from .rows import Clash, Local, Queued, Refusal, Remote, Sig, Writing
+from .rows import Clash, Local, Queued, Refusal, Remote, Retitle, Sig, Writing
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS remote (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
@@ -26,9 +26,11 @@ STRICT;
 CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS queue (seq INTEGER PRIMARY KEY, op BLOB NOT NULL, path TEXT NOT NULL, text BLOB, sig TEXT,
 fingerprint TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS writing (temp TEXT PRIMARY KEY, local TEXT NOT NULL, base BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS writing (temp TEXT PRIMARY KEY, local TEXT NOT NULL, base BLOB NOT NULL,
+seen TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS refusal (fingerprint TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS clash (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS retitle (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
 """
 
 
@@ -45,6 +47,7 @@ class State:
         self.remotes: dict[str, Remote] = {}
         self.locals: dict[str, Local] = {}
         self.refusals: dict[str, Refusal] = {}
+        self.retitles: dict[str, Retitle] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -71,6 +74,8 @@ class State:
             if version > SCHEMA:
                 raise Incompatible("The folder was kept by a newer version of mdserver: use that one.")
             with state.transaction():
+                if version == 1:
+                    state._db.execute("ALTER TABLE writing ADD COLUMN seen TEXT NOT NULL DEFAULT ''")
                 for statement in _TABLES.split(";"):
                     state._db.execute(statement)
                 state._db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -165,9 +170,15 @@ class State:
             (row.op, row.path, None if row.text is None else _packed(row.text), _json(row.sig), row.fingerprint),
         )
 
-    def queue(self) -> list[Queued]:
-        """What may have been sent and has no answer, in order."""
-        rows = self._db.execute("SELECT seq, op, path, text, sig, fingerprint FROM queue ORDER BY seq").fetchall()
+    def queue(self, *, most: int | None = None) -> list[Queued]:
+        """What may have been sent and has no answer, in order; from the first on as many as have `most` bytes."""
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        for row in self._db.execute("SELECT seq, op, path, text, sig, fingerprint FROM queue ORDER BY seq"):
+            size += len(row[1])
+            if rows and most is not None and size > most:
+                break
+            rows.append(row)
         return [
             Queued(
                 seq=seq,
@@ -183,17 +194,20 @@ class State:
     def dequeue(self, seq: int) -> None:
         self._db.execute("DELETE FROM queue WHERE seq = ?", (seq,))
 
+    def forget_queue(self) -> None:
+        self._db.execute("DELETE FROM queue")
+
     def begin_writing(self, row: Writing) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO writing (temp, local, base) VALUES (?, ?, ?)",
-            (row.temp, _json(row.local), _packed(row.base)),
+            "INSERT OR REPLACE INTO writing (temp, local, base, seen) VALUES (?, ?, ?, ?)",
+            (row.temp, _json(row.local), _packed(row.base), row.seen),
         )
 
     def writings(self) -> list[Writing]:
-        rows = self._db.execute("SELECT temp, local, base FROM writing").fetchall()
+        rows = self._db.execute("SELECT temp, local, base, seen FROM writing").fetchall()
         return [
-            Writing(temp=temp, local=msgspec.json.decode(local, type=Local), base=_unpacked(base))
-            for temp, local, base in rows
+            Writing(temp=temp, local=msgspec.json.decode(local, type=Local), base=_unpacked(base), seen=seen)
+            for temp, local, base, seen in rows
         ]
 
     def end_writing(self, temp: str) -> None:
@@ -219,6 +233,14 @@ class State:
         rows = self._db.execute("SELECT row FROM clash ORDER BY id").fetchall()
         return [msgspec.json.decode(row, type=Clash) for (row,) in rows]
 
+    def put_retitle(self, row: Retitle) -> None:
+        self._db.execute("INSERT OR REPLACE INTO retitle (id, row) VALUES (?, ?)", (row.id, _json(row)))
+        self.retitles[row.id] = row
+
+    def drop_retitle(self, id: str) -> None:
+        self._db.execute("DELETE FROM retitle WHERE id = ?", (id,))
+        self.retitles.pop(id, None)
+
     def _undo(self) -> None:
         if self._db.in_transaction:  # a full disk may have ended it
             self._db.execute("ROLLBACK")
@@ -234,6 +256,9 @@ class State:
         }
         found = [msgspec.json.decode(row, type=Refusal) for (row,) in self._db.execute("SELECT row FROM refusal")]
         self.refusals = {one.fingerprint: one for one in found}
+        self.retitles = {
+            id: msgspec.json.decode(row, type=Retitle) for id, row in self._db.execute("SELECT id, row FROM retitle")
+        }
 
 
 def _json(row: object) -> str:

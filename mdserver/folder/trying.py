@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from .disk import Disk
-from .names import rebased
+from .disk import KEPT, Disk
+from .names import OWN, rebased
 from .rows import Sig
 
 
@@ -22,8 +22,8 @@ class NotedDisk(Disk):
     def now(self) -> int:
         return time.time_ns()
 
-    def read(self, path: str) -> tuple[bytes, Sig]:
-        return super().read(self._before(path))
+    def read(self, path: str, *, settled: bool = False) -> tuple[bytes, Sig]:
+        return super().read(self._before(path), settled=settled)
 
     def status(self, path: str) -> os.stat_result | None:
         if path in self._made:
@@ -42,8 +42,14 @@ class NotedDisk(Disk):
     def move(self, old: str, new: str) -> None:
         self._moves.append((old, new))
 
-    def remove(self, path: str, *, seen: Sig) -> None:
+    def take(self, path: str, name: str) -> None:
         pass
+
+    def holds(self, name: str, hash: str) -> bool:
+        return True
+
+    def keep(self, name: str, when: str, path: str) -> str:
+        return f"{OWN}/{KEPT}/{when}/{path}"
 
     def make_directory(self, path: str) -> int:
         self._made.add(path)

@@ -30,6 +30,7 @@ from mdserver.client import (
 from mdserver.client.http import parts
 from mdserver.store.db import Database
 from tests import engines
+from tests.engines import on_both
 from tests.web.conftest import Person, Server, Start
 from tests.web.conftest import start as start
 
@@ -37,9 +38,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.fixture
-async def database() -> AsyncIterator[Database]:
-    """The client does not see which engine the server has: one is enough."""
-    async with engines.fresh("sqlite") as made:
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """The client does not see which engine the server has: one is enough, where `on_both` does not ask for both."""
+    async with engines.fresh(getattr(request, "param", "sqlite")) as made:
         yield made
 
 
@@ -75,6 +76,7 @@ async def test_all_workspaces_over_pages(server: Server, ada: Person, client: Cl
     assert {one.id for one in await client.workspaces()} == made | {ada.workspace_id}
 
 
+@on_both
 async def test_documents_come_and_go(client: Client, ada: Person) -> None:
     folder, note = ids.new(), ids.new()
     text = "\ufeffa b c\r\n"
@@ -115,6 +117,7 @@ async def test_documents_come_and_go(client: Client, ada: Person) -> None:
     assert {one.id for one in following.changes if one.entity == "document"} == {folder, note}
 
 
+@on_both
 async def test_many_operations_go_in_parts(client: Client, ada: Person) -> None:
     operations = [
         CreateDocument(id=ids.new(), workspace_id=ada.workspace_id, filename=f"{number}.md", content="x")
@@ -150,6 +153,7 @@ async def test_one_too_large_is_refused_here(client: Client) -> None:
     assert (result.status, result.problem.status) == ("refused", 413)
 
 
+@on_both
 async def test_conflicts_are_listed_and_settled(client: Client, ada: Person) -> None:
     note = ids.new()
     await client.push([CreateDocument(id=note, workspace_id=ada.workspace_id, filename="x.md", content="on Monday")])

@@ -16,9 +16,9 @@ from .world import World
 
 
 @pytest.fixture
-async def database() -> AsyncIterator[Database]:
-    """The client does not see which engine the server has: one is enough."""
-    async with engines.fresh("sqlite") as made:
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """The client does not see which engine the server has: one is enough, where `on_both` does not ask for both."""
+    async with engines.fresh(getattr(request, "param", "sqlite")) as made:
         yield made
 
 

@@ -44,7 +44,8 @@ class _Bomb:
 @pytest.fixture
 def bomb(monkeypatch: pytest.MonkeyPatch) -> _Bomb:
     made = _Bomb()
-    for name in ("put", "move", "remove", "make_directory", "remove_directory", "prepare", "forget"):
+    names = ("put", "move", "take", "holds", "give_back", "make_directory", "remove_directory", "prepare", "forget")
+    for name in names:
         monkeypatch.setattr(Disk, name, made.wrapped(getattr(Disk, name)))
     transaction, push = State.transaction, Client.push_parts
 

@@ -12,6 +12,7 @@ import pytest
 from mdserver.folder.disk import Disk
 from mdserver.folder.engine import Engine
 from mdserver.folder.pulling import AccessLost
+from tests.engines import on_both
 
 from .world import World
 
@@ -165,6 +166,7 @@ async def test_a_full_disk_spoils_one_document_and_no_more(world: World, monkeyp
     assert {a.id("big.md"), a.id("small.md")} == {big, small}
 
 
+@on_both
 async def test_lost_access_leaves_the_files(world: World) -> None:
     bob = await world.server.member(world.owner, "Bob", "editor")
     a, b = world.folder("a"), world.folder("b", bob)

@@ -13,6 +13,7 @@ import pytest
 
 from mdserver.model import texts
 from mdserver.store.db import Reader
+from tests.engines import on_both
 
 from .world import Folder, World
 
@@ -20,6 +21,7 @@ NAMES = ["a", "b", "c", "A", "Plan", "\u00e9"]
 SEEDS = range(int(os.environ.get("FOLDER_SEEDS_FROM", "0")), int(os.environ.get("FOLDER_SEEDS_TO", "6")))
 
 
+@on_both
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_two_folders_converge(world: World, seed: int) -> None:
     by = _Hand(random.Random(seed))

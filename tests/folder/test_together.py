@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from mdserver.folder.engine import Engine
+from tests.engines import on_both
+
 from .world import World
 
 
@@ -34,6 +37,7 @@ async def test_edits_in_different_places_both_land(world: World) -> None:
     assert (await world.documents())["x.md"]["title"] == "Y"
 
 
+@on_both
 async def test_the_same_words_rewritten_are_a_conflict_and_both_stay(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("x.md", "we meet on Monday at noon\n")
@@ -50,6 +54,7 @@ async def test_the_same_words_rewritten_are_a_conflict_and_both_stay(world: Worl
     assert b"Friday" in text
 
 
+@on_both
 async def test_moves_and_renames_keep_the_id(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("d/x.md", "# X\n")
@@ -91,6 +96,7 @@ async def test_only_the_case_changes(world: World) -> None:
     assert await world.converge(a, b) == {"Note.md": b"n"}
 
 
+@on_both
 async def test_names_swapped_on_the_server(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("1.md", "one")
@@ -104,6 +110,7 @@ async def test_names_swapped_on_the_server(world: World) -> None:
     assert await world.converge(a, b) == {"1.md": b"two", "2.md": b"one"}
 
 
+@on_both
 async def test_deleting_folders_and_documents(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("d/e/x.md", "x")
@@ -118,6 +125,7 @@ async def test_deleting_folders_and_documents(world: World) -> None:
     assert await world.converge(a, b) == {"stays.md": b"s"}
 
 
+@on_both
 async def test_a_document_alone_is_deleted_and_what_stood_below_stays(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("Plan.md", "plan")
@@ -128,6 +136,7 @@ async def test_a_document_alone_is_deleted_and_what_stood_below_stays(world: Wor
     assert (await world.documents())["Plan"]["kind"] == "folder"
 
 
+@on_both
 async def test_an_edit_wins_over_a_deletion_whoever_is_first(world: World) -> None:
     a, b = world.folder("a"), world.folder("b")
     a.write("x.md", "x")
@@ -217,13 +226,31 @@ async def test_a_new_folder_client_on_a_full_folder_joins(world: World) -> None:
 async def test_tags_and_title_follow_the_text_unless_others_set_them(world: World) -> None:
     a = world.folder("a")
     a.write("x.md", "---\ntitle: One\ntags: [a]\n---\n")
-    a.write("y.md", "---\ntitle: One\ntags: [a]\n---\n")
+    a.write("y.md", "---\ntags: [a]\n---\n# One\n")
     await a.sync()
     assert (await world.owner.patch(f"/documents/{a.id('y.md')}", {"title": "Own", "tags": ["own"]})).status == 200
     await a.sync()
-    for name in ("x.md", "y.md"):
-        a.write(name, "---\ntitle: Two\ntags: [a, b]\n---\n")
+    a.write("x.md", "---\ntitle: Two\ntags: [a, b]\n---\n")
+    a.write("y.md", "---\ntags: [a, b]\n---\n# Two\n")
     await a.sync()
     found = await world.documents()
     assert (found["x.md"]["title"], found["x.md"]["tags"]) == ("Two", ["a", "b"])
     assert (found["y.md"]["title"], found["y.md"]["tags"]) == ("Own", ["own"])
+
+
+@on_both
+async def test_a_first_push_in_parts(world: World) -> None:
+    """More than is told at once: parents first, and nothing twice."""
+    a, b = world.folder("a"), world.folder("b")
+    for number in range(60):
+        a.write(f"d{number % 7}/{number}.md", f"{number} and some words\n")
+    for number in range(5):
+        a.write(f"0{number}.md", f"---\ntags: [{'t' * 50}{number}]\n---\n")
+    a.write("d1.md", "above the folder d1\n")
+
+    def little(engine: Engine) -> None:
+        engine.part = 100
+
+    said = await a.sync(between=little)
+    assert len([one for one in said.told if one.what == "pushed"]) == 60 + 5 + 1 + 6
+    assert await world.converge(a, b) == a.tree()

@@ -35,14 +35,9 @@ class Synced(msgspec.Struct):
 class Folder:
     """A folder and the token that it is kept with."""
 
-    def __init__(self, root: Path, server: Server, person: Person, workspace_id: str) -> None:
-        self.root, self.person, self._server, self._workspace_id = root, person, server, workspace_id
-        self.token = person.headers["Authorization"].removeprefix("Bearer ")
+    def __init__(self, root: Path, url: str, token: str, workspace_id: str) -> None:
+        self.root, self.url, self.token, self._workspace_id = root, url, token, workspace_id
         root.mkdir()
-
-    @property
-    def url(self) -> str:
-        return str(self._server.http.make_url("")).rstrip("/")
 
     async def sync(self, *, between: Callable[[Engine], None] | None = None) -> Synced:
         """One `--once`. `between` is called when everything has been looked at."""
@@ -72,6 +67,12 @@ class Folder:
         (self.root / new).parent.mkdir(parents=True, exist_ok=True)
         (self.root / old).rename(self.root / new)
 
+    def kept(self) -> dict[str, str]:
+        """What was kept aside: path → text."""
+        place = self.root / ".mdserver/kept"
+        found = (one for one in place.rglob("*") if one.is_file())
+        return {"/".join(one.relative_to(place).parts[1:]): one.read_text() for one in found}
+
     def tree(self) -> Tree:
         """Every file with its bytes and every directory, but for what is hidden."""
         found: Tree = {}
@@ -100,19 +101,12 @@ class World:
         self.server, self.owner, self._place = server, owner, place
 
     def folder(self, name: str, person: Person | None = None) -> Folder:
-        return Folder(self._place / name, self.server, person or self.owner, self.owner.workspace_id)
+        url = str(self.server.http.make_url("")).rstrip("/")
+        token = (person or self.owner).headers["Authorization"].removeprefix("Bearer ")
+        return Folder(self._place / name, url, token, self.owner.workspace_id)
 
     async def converge(self, *folders: Folder) -> Tree:
-        """Sync all until nothing happens any more; what all of them hold then, byte for byte."""
-        for _ in range(5):
-            told = [one for folder in folders for one in (await folder.sync()).told]
-            if not told:
-                break
-        else:
-            raise AssertionError(told)
-        trees = [folder.tree() for folder in folders]
-        assert all(one == trees[0] for one in trees), trees
-        return trees[0]
+        return await converge(*folders)
 
     async def documents(self) -> dict[str, dict[str, Any]]:
         """Path → every live document, as the API tells it."""
@@ -135,6 +129,19 @@ class World:
         """What somebody else writes."""
         answer = await self.owner.put(f"/documents/{id}/content", {"content": text}, headers={"If-Match": "*"})
         assert answer.status == 200, answer
+
+
+async def converge(*folders: Folder) -> Tree:
+    """Sync all until nothing happens any more; what all of them hold then, byte for byte."""
+    for _ in range(5):
+        told = [one for folder in folders for one in (await folder.sync()).told]
+        if not told:
+            break
+    else:
+        raise AssertionError(told)
+    trees = [folder.tree() for folder in folders]
+    assert all(one == trees[0] for one in trees), trees
+    return trees[0]
 
 
 def sha(text: str) -> str:
