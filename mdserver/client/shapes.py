@@ -194,9 +194,10 @@ class MoveDocument(Operation, frozen=True, kw_only=True, tag="document.move"):
 
 
 class TrashDocument(Operation, frozen=True, kw_only=True, omit_defaults=True, tag="document.trash"):
-    """With `base_version` only if the text is still that one; with `only_if_empty` only if nothing stands below."""
+    """With `base_version` or `base_hash` only if the text is still that; `only_if_empty`: if nothing stands below."""
 
     base_version: int | None = None
+    base_hash: str | None = None
     only_if_empty: bool = False
 
 

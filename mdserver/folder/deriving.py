@@ -266,8 +266,12 @@ class _Derivation:
             if remote is None or remote.gone or row.ahead:
                 continue
             is_above = row.is_folder or _has_children(row.id, self._known.remotes)
-            base = None if row.is_folder else row.version
-            op = TrashDocument(id=row.id, base_version=base, only_if_empty=is_above)
+            op = TrashDocument(
+                id=row.id,
+                base_version=None if row.is_folder else row.version,
+                base_hash=None if row.is_folder else row.hash,
+                only_if_empty=is_above,
+            )
             wish = Wish(op=op, path=row.path, fingerprint=_print("trash", row.id, str(row.version)))
             made.append((-row.path.count("/") if is_above else -MOST_DEEP, wish))
         return [wish for _, wish in sorted(made, key=lambda one: one[0])]

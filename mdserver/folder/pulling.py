@@ -34,11 +34,9 @@ async def pull(
         except ResyncRequired:
             if not cursor:
                 raise
-            words = "The server asks to compare everything anew, as one does that was restored from a backup."
-            tell(Told(what="resync", words=words))
-            with state.transaction():
-                start_over(state)
-                state.set_fact("resync", moment())
+            _resync(
+                state, tell, "The server asks to compare everything anew, as one does that was restored from a backup."
+            )
             continue
         except ApiProblem as problem:
             if problem.status in (403, 404):
@@ -52,8 +50,19 @@ async def pull(
                 _finish(state)
         count += len(page.changes)
         tick(len(page.changes))
-        if not page.has_more:
+        if page.has_more:
+            continue
+        if not state.expected():
             return count
+        # What a push changed has a newer position than our cursor, unless the server has lost it since.
+        _resync(state, tell, "The server has lost what was sent to it, as one does that was restored from a backup.")
+
+
+def _resync(state: State, tell: Callable[[Told], None], words: str) -> None:
+    tell(Told(what="resync", words=words))
+    with state.transaction():
+        start_over(state)
+        state.set_fact("resync", moment())
 
 
 def start_over(state: State) -> None:
@@ -65,6 +74,7 @@ def start_over(state: State) -> None:
     state.set_fact("cursor", "")
     state.set_fact("complete", "")
     state.forget_seen()
+    state.forget_expected()
     state.forget_queue()
     for row in list(state.locals.values()):
         state.put_local(msgspec.structs.replace(row, version=0))
@@ -92,6 +102,7 @@ def _take(state: State, change: Change) -> None:
         raise AccessLost("The workspace is not open to you any more. The files here stay as they are.")
     if change.entity != "document":
         return
+    state.heard(change.id)
     if change.action == "delete":
         state.put_remote(Remote(id=change.id, gone="purge"))
         state.drop_incoming(change.id)
@@ -128,3 +139,4 @@ def _finish(state: State) -> None:
     state.set_fact("complete", "1")
     state.set_fact("joining", "1")
     state.forget_seen()
+    state.forget_expected()

@@ -102,6 +102,8 @@ class Pusher:
             return
         if result.document is not None:
             keep(self._state, result.document)
+            if result.status != "duplicate":
+                self._state.expect(op.id)
             if result.content is not None:
                 self._state.put_incoming(
                     op.id,

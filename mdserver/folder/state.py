@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS local (id TEXT PRIMARY KEY, row TEXT NOT NULL, base B
 CREATE TABLE IF NOT EXISTS incoming (id TEXT PRIMARY KEY, hash TEXT NOT NULL, version INTEGER NOT NULL, text BLOB)
 STRICT;
 CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS expected (id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS queue (seq INTEGER PRIMARY KEY, op BLOB NOT NULL, path TEXT NOT NULL, text BLOB, sig TEXT,
 fingerprint TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS writing (temp TEXT PRIMARY KEY, local TEXT NOT NULL, base BLOB NOT NULL,
@@ -126,6 +127,20 @@ class State:
 
     def forget_seen(self) -> None:
         self._db.execute("DELETE FROM seen")
+
+    def expect(self, id: str) -> None:
+        """Note that the server has told something of this one that the next pull has to tell, too."""
+        self._db.execute("INSERT OR IGNORE INTO expected (id) VALUES (?)", (id,))
+
+    def heard(self, id: str) -> None:
+        """A pull has told of this one."""
+        self._db.execute("DELETE FROM expected WHERE id = ?", (id,))
+
+    def expected(self) -> set[str]:
+        return {id for (id,) in self._db.execute("SELECT id FROM expected")}
+
+    def forget_expected(self) -> None:
+        self._db.execute("DELETE FROM expected")
 
     def put_local(self, row: Local, base: str | None = None) -> None:
         """Keep a row; its base text stays what it was unless one is given."""

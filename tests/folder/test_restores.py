@@ -155,6 +155,25 @@ async def test_what_was_not_sent_before_the_restore(server: Restored) -> None:
     assert "since.md" not in b.kept()
 
 
+async def test_what_was_sent_and_not_heard_of_again(server: Restored) -> None:
+    """A cursor from before the restore can still be good: that a push does not come with the next pull tells."""
+    a = server.folder("a")
+    a.write("x.md", "one\n")
+    a.write("y.md", "y\n")
+    await a.sync()
+    server.back_up()
+    a.write("x.md", "two\n")
+    await a.push()
+    server.put_back()
+    said = await a.sync()
+    assert [one.what for one in said.told] == ["resync", "kept", "pulled"]
+    assert (a.read("x.md"), a.kept()) == ("one\n", {"x.md": "two\n"})
+    a.write("y.md", "y, and more\n")
+    await a.push()
+    assert [one.what for one in (await a.sync()).told] == []
+    assert server.tree()["y.md"] == b"y, and more\n"
+
+
 async def test_a_first_sync_keeps_nothing_aside(server: Restored) -> None:
     a, b = server.folder("a"), server.folder("b")
     a.write("x.md", "one\n")
