@@ -250,6 +250,15 @@ class Story:
             return
         self.words.give_up(text)
 
+    def _lose(self) -> None:
+        """Take a word out of a file, and put another one twice."""
+        for path in self.one.files():
+            text = path.read_text()
+            found = sorted(one for one in self.words.all - self.words.given_up if one in text)
+            if len(found) > 1:
+                path.write_text(text.replace(found[0], "").replace(found[1], f"{found[1]} {found[1]}"))
+                return
+
     async def by_request(self, ids: list[str]) -> None:
         """Edit a document over the API, from the version that was read."""
         id = self.chance.choice(ids)
@@ -303,7 +312,7 @@ class Story:
             await asyncio.sleep(1)
             await self.house.start()
 
-    async def rest(self) -> list[str]:
+    async def rest(self, *, loses: bool = False) -> list[str]:
         """Wait until nothing happens any more; what is wrong then."""
         began = last = time.monotonic()
         state: object = None
@@ -318,6 +327,8 @@ class Story:
         self.say(f"at rest after {last - began:.1f} s")
         await self.one.stop()
         await self.other.stop()
+        if loses:
+            self._lose()
         one, other, documents = self.one.tree(), self.other.tree(), await self.documents()
         faults = [f"{path} differs between the folders" for path in sorted(set(one.items()) ^ set(other.items()))]
         if sorted(one.values()) != sorted(documents.values()):
@@ -329,15 +340,19 @@ class Story:
         return faults
 
 
-async def soak(place: Path, *, seed: int, minutes: float, files: int) -> list[str]:
-    """The whole story; what was wrong."""
+async def soak(place: Path, *, seed: int, minutes: float, files: int, loses: bool = False) -> list[str]:
+    """The whole story; what was wrong. With `loses`, words are lost and doubled on purpose before it is compared."""
     async with houses.running(place) as house, clients.running() as node:
         story = Story(house, node, place, seed=seed, files=files)
-        faults = await story.begin()
-        if not faults:
-            await story.live(minutes)
-            faults = await story.rest()
-        return faults
+        try:
+            faults = await story.begin()
+            if not faults:
+                await story.live(minutes)
+                faults = await story.rest(loses=loses)
+            return faults
+        finally:
+            await story.one.stop()
+            await story.other.stop()
 
 
 def main() -> None:
