@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +11,18 @@ from typing import Any
 import pytest
 
 from mdserver.client import Client, Operation, Result
+from mdserver.folder import home as homes
 from mdserver.folder.disk import Disk
+from mdserver.folder.pulling import start_over
 from mdserver.folder.state import State
 
 from .world import Folder, World
+
+STEPS = (
+    *("prepare", "put", "take", "holds", "give_back", "keep", "forget"),
+    *("move", "make_directory", "remove_directory"),
+)
+"""What changes the disk."""
 
 
 class Crash(BaseException):
@@ -44,8 +53,7 @@ class _Bomb:
 @pytest.fixture
 def bomb(monkeypatch: pytest.MonkeyPatch) -> _Bomb:
     made = _Bomb()
-    names = ("put", "move", "take", "holds", "give_back", "make_directory", "remove_directory", "prepare", "forget")
-    for name in names:
+    for name in STEPS:
         monkeypatch.setattr(Disk, name, made.wrapped(getattr(Disk, name)))
     transaction, push = State.transaction, Client.push_parts
 
@@ -145,6 +153,43 @@ async def test_every_step_can_be_the_last(world: World, bomb: _Bomb, offset: int
                 for file in sorted(target.rglob("*"), reverse=True) if target.is_dir() else ():
                     file.rmdir() if file.is_dir() else file.unlink()
                 target.rmdir() if target.is_dir() else target.unlink()
+        await a.sync()
+        if not came_so_far:
+            return
+
+
+@pytest.mark.parametrize("offset", range(3))
+async def test_every_step_of_following_a_restored_server(world: World, bomb: _Bomb, offset: int) -> None:
+    """What it takes back is kept aside wherever the program ends, and comes back nowhere else."""
+    for number in itertools.count(offset, 3):
+        a = world.folder(f"a{number}")
+        for name in ("newer.md", "since.md", "mine.md"):
+            a.write(f"{number}/{name}", f"{name}, newer\n")
+        await a.sync()
+        ids = {name: a.id(f"{number}/{name}") for name in ("newer.md", "since.md", "mine.md")}
+        a.write(f"{number}/mine.md", "mine.md, newer\nedited\n")
+        for name in ("newer.md", "mine.md"):
+            await world.edit(ids[name], f"{name}\n")
+        for method, path in (("PUT", "/trash"), ("DELETE", "")):
+            where = f"/documents/{ids['since.md']}{path}"
+            answer = await world.owner.call(method, where, headers={"If-Match": "*"})
+            assert answer.status in (200, 204), answer
+        with homes.opened(a.root) as home, home.state.transaction():
+            start_over(home.state)
+            home.state.set_fact("resync", "then")
+        came_so_far = await crashing(a, bomb, number)
+        tree = await world.converge(a)
+        assert tree == {
+            str(number): None,
+            f"{number}/newer.md": b"newer.md\n",
+            f"{number}/mine.md": b"mine.md\nedited\n",
+        }
+        assert a.kept() == {
+            f"{number}/newer.md": "newer.md, newer\n",
+            f"{number}/since.md": "since.md, newer\n",
+            f"{number}/mine.md": "mine.md, newer\nedited\n",
+        }, number
+        shutil.rmtree(a.root / str(number))
         await a.sync()
         if not came_so_far:
             return
