@@ -198,6 +198,18 @@ def settled(tx: Tx, document_id: str, *, seq: int) -> None:
         tx.run("DELETE FROM unsettled_documents WHERE document_id = $1", document_id)
 
 
+def is_behind(db: Reader, document_id: str) -> bool:
+    """Whether something was written that the document's text does not show yet: it follows within a second."""
+    return bool(
+        db.value(
+            int,
+            "SELECT 1 FROM documents d WHERE d.id = $1 AND d.content_seq <"
+            " (SELECT max(u.seq) FROM document_updates u WHERE u.document_id = d.id)",
+            document_id,
+        )
+    )
+
+
 def unsettled(db: Reader, *, after: str = "", limit: int = 100) -> list[str]:
     """Documents that were being edited live when a server ended, `limit` of them after this id."""
     return db.column(

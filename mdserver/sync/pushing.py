@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from mdserver import ids, text
 from mdserver.crdt import guard
 from mdserver.errors import Conflict, Forbidden, Invalid, Malformed, NotFound, Problem, Stale
-from mdserver.model import documents, operations, updates, workspaces
+from mdserver.model import documents, live, operations, updates, workspaces
 from mdserver.model.access import ADMIN, EDITOR, Principal
 from mdserver.model.documents import Document
 from mdserver.model.operations import Effect
@@ -308,7 +308,8 @@ def _trashed(tx: Tx, me: Principal, document: Document, one: kinds.TrashDocument
     if document.trashed_at is not None:
         return document
     is_other = one.base_hash is not None and document.content_hash != one.base_hash
-    if is_other or (one.base_version is not None and document.version > one.base_version):
+    is_newer = one.base_version is not None and (document.version > one.base_version or live.is_behind(tx, document.id))
+    if is_other or is_newer:
         raise Stale("The text was edited since: the document stays.", version=document.version)
     if one.only_if_empty and documents.has_children(tx, document):
         raise Conflict("There is something below it: it stays.")

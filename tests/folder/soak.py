@@ -108,7 +108,7 @@ class Words:
     """Every word that was put anywhere; those of what was deleted may be gone."""
 
     def __init__(self, chance: random.Random) -> None:
-        self.chance, self.all, self.given_up = chance, set[str](), set[str]()
+        self.chance, self.all, self.deleted = chance, set[str](), list[str]()
 
     def new(self) -> str:
         word = f"q{len(self.all):x}q{self.chance.randrange(1 << 40):x}q"
@@ -117,16 +117,21 @@ class Words:
 
     def give_up(self, text: str) -> None:
         """What is in a deleted text need not be there."""
-        self.given_up |= {one for one in self.all if one in text}
+        self.deleted.append(text)
+
+    @property
+    def given_up(self) -> set[str]:
+        whole = "\n".join(self.deleted)
+        return {one for one in self.all if one in whole}
 
     def faults(self, texts: list[str]) -> list[str]:
         whole = "\n".join(texts)
-        found = []
+        found, given_up = [], self.given_up
         for one in sorted(self.all):
             count = whole.count(one)
             if count > 1:
                 found.append(f"{one} is there {count} times")
-            if count == 0 and one not in self.given_up:
+            if count == 0 and one not in given_up:
                 found.append(f"{one} is lost")
         return found
 
@@ -295,8 +300,10 @@ class Story:
             await asyncio.sleep(self.chance.random() * 0.1)
         for editor in self.editors:
             typed = await editor.stop_typing()
-            await editor.saved(seconds=60)
-            self.words.all |= set(typed.words)
+            if not (await editor.status())["denied"]:  # else a folder has deleted its document
+                await editor.saved(seconds=60)
+                typed = await editor.typed()
+            self.words.all |= set(typed.acknowledged)
         self.say(f"done: {self.counts}, {len(self.words.all):,} words")
 
     async def _moment(self, moment: str) -> None:

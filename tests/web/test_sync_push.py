@@ -11,6 +11,7 @@ import pytest
 from pycrdt import Doc, Text
 
 from mdserver import clock, ids
+from mdserver.collab import projector
 from mdserver.crdt import lib0
 from mdserver.model import operations
 
@@ -198,6 +199,19 @@ async def test_an_edit_wins_over_the_trash(server: Server) -> None:
     await applied(ada, operation("purge", id=id))
     assert await refused(ada, operation("edit", id=id, base_version=2, content="!")) == (404, "not-found")
     assert await refused(ada, creation(ada, id=id)) == (409, "conflict")  # no id is used again
+
+
+async def test_what_was_typed_a_moment_ago_is_not_trashed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored and acknowledged counts, though the text follows only within a second."""
+    monkeypatch.setattr(projector, "SOON", 3600.0)
+    ada = await server.person("Ada")
+    id = (await make(ada, content="one\n"))["id"]
+    async with opened(ada, id) as editor:
+        await editor.write("two", 0)
+        await editor.until(lambda: editor.saved == 2)
+        assert (await ada.get(f"/documents/{id}")).json["version"] == 1
+        assert await refused(ada, operation("trash", id=id, base_version=1)) == (412, "stale")
+    await applied(ada, operation("trash", id=id))
 
 
 async def test_an_edit_brings_a_document_back_to_its_place(server: Server) -> None:
