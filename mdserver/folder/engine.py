@@ -164,16 +164,31 @@ class Engine:
         return wishes, reader
 
     def _look_for_missing(self) -> None:
-        """Nothing is called deleted by a look that is older than what was written since."""
-        missing = [
+        """Nothing is called deleted that was not gone in two looks, the last of them everywhere: it may have moved.
+
+        The disk tells of the two ends of a move one after the other, and a file can move from where a look has yet to
+        come to where it has been.
+        """
+        missing = self._missing()
+        while missing:
+            self.look()
+            before, missing = missing, self._missing()
+            if missing <= before:
+                return
+
+    def _missing(self) -> set[str]:
+        """Known paths at which nothing was found."""
+        snapshot = self.snapshot
+        return {
             path
             for row in self._state.locals.values()
             for path in {row.path, row.directory}
-            if path and path not in self.snapshot.listings and not self.snapshot.has_file(path)
-        ]
-        if missing:
-            self._known = {row.path for row in self._state.locals.values()}
-            self.snapshot.rescan(parent(one) for one in missing if not one.startswith(f"{OWN}/"))
+            if path
+            and path not in snapshot.listings
+            and not snapshot.has_file(path)
+            and not path.startswith(f"{OWN}/")
+            and not snapshot.is_hidden_from_us(path)
+        }
 
     def _follow(self, found: Found) -> None:
         """Keep where everything was found; what is where the server has it already was moved by us."""

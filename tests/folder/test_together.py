@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mdserver.client import Client
+from mdserver.folder import home as homes
 from mdserver.folder.engine import Engine
 from tests.engines import on_both
 
@@ -254,3 +256,23 @@ async def test_a_first_push_in_parts(world: World) -> None:
     said = await a.sync(between=little)
     assert len([one for one in said.told if one.what == "pushed"]) == 60 + 5 + 1 + 6
     assert await world.converge(a, b) == a.tree()
+
+
+async def test_a_move_of_which_one_end_was_told(world: World) -> None:
+    """The disk tells of where a file was, and only then of where it is."""
+    a = world.folder("a")
+    a.write("one/x.md", "a text that somebody moves\n")
+    a.write("two/y.md", "another\n")
+    await a.sync()
+    id = a.id("one/x.md")
+    with homes.opened(a.root, token=a.token) as home:
+        async with Client(a.url, home.token, device_id="a", attempts=1) as client:
+            engine = Engine(home.state, home.disk, client, tell=lambda one: None)
+            engine.begin()
+            engine.look()
+            a.move("one/x.md", "two/x.md")
+            engine.look({"one/x.md"})
+            await engine.turn()
+    assert a.id("two/x.md") == id
+    assert (await world.documents())["two/x.md"]["id"] == id
+    assert (await world.documents())["two/x.md"]["version"] == 1
