@@ -115,9 +115,8 @@ async def test_written_while_it_is_deleted(
     assert os.listdir(a.root / ".mdserver/tmp") == []
 
 
+@pytest.mark.parametrize("kind", ["exchange", "no exchange"], indirect=True)  # without links nothing can be done
 async def test_a_file_that_appears_where_one_is_put(world: World, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    if kind == "no links":
-        pytest.skip("nothing can be done there")
     a, b = world.folder("a"), world.folder("b")
     b.write("x.md", "theirs\n")
     await world.converge(b)
@@ -132,9 +131,8 @@ async def test_a_file_that_appears_where_one_is_put(world: World, monkeypatch: p
     assert b"theirs\n" in b"".join(one or b"" for one in tree.values())
 
 
+@pytest.mark.parametrize("kind", ["exchange", "no exchange"], indirect=True)  # without links nothing can be done
 async def test_a_file_that_appears_where_one_is_moved(world: World, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    if kind == "no links":
-        pytest.skip("nothing can be done there")
     a, b = world.folder("a"), world.folder("b")
     a.write("x.md", "moved, and long enough\n")
     await world.converge(a, b)
