@@ -296,9 +296,12 @@ class Applier:
 
     def _bring_known(self, row: Local, version: int, text: str) -> None:
         changed = msgspec.structs.replace(row, version=version, hash=_hash(text), ahead=False)
-        if self._disk.status(row.path) is None:  # deleted here, which the server will hear of
-            if row.ahead or row.hash == changed.hash:
+        if self._disk.status(row.path) is None:  # deleted or moved here, which the next look tells
+            if row.hash == changed.hash:
                 self._settled(changed, text, None)
+            elif row.ahead:  # nobody here has seen what was merged: neither is a deletion of it, nor what moved an edit
+                with self._state.transaction():
+                    self._state.put_local(msgspec.structs.replace(row, ahead=False))
             if row.ahead:
                 self._unfinished()
             return

@@ -197,7 +197,11 @@ async def test_a_file_that_is_written_while_it_is_synced(world: World) -> None:
     assert a.read("x.md") == "zero one two three four\n"
 
 
-async def test_a_file_that_is_deleted_while_its_edit_is_merged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moves", [False, True])
+async def test_a_file_that_goes_while_its_edit_is_merged(
+    world: World, monkeypatch: pytest.MonkeyPatch, moves: bool
+) -> None:
+    """What others wrote was not seen here: it is neither deleted with the file, nor edited out of one that moves."""
     a, b = world.folder("a"), world.folder("b")
     a.write("x.md", "one two three\n")
     await world.converge(a, b)
@@ -206,15 +210,19 @@ async def test_a_file_that_is_deleted_while_its_edit_is_merged(world: World, mon
     b.write("x.md", "one two three four\n")
     apply = Engine.apply
 
-    async def deleting(engine: Engine) -> bool:
-        (b.root / "x.md").unlink(missing_ok=True)
+    async def going(engine: Engine) -> bool:
+        if (b.root / "x.md").exists() and not (b.root / "y.md").exists() and "four" in await world.text(document):
+            (b.root / "x.md").rename(b.root / "y.md") if moves else (b.root / "x.md").unlink()
+            monkeypatch.setattr(Engine, "apply", apply)
         return await apply(engine)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "apply", deleting)
-        await b.sync()
-    assert await world.converge(a, b) == {}
-    assert await world.documents() == {}
+    document = b.id("x.md")
+    monkeypatch.setattr(Engine, "apply", going)
+    await b.sync()
+    assert Engine.apply is apply
+    assert await world.converge(a, b) == {"y.md" if moves else "x.md": b"zero one two three four\n"}
+    assert list(await world.documents()) == ["y.md" if moves else "x.md"]
+    assert b.id("y.md" if moves else "x.md") == document
 
 
 async def test_a_lost_cursor_brings_everything_anew_and_keeps_edits(world: World) -> None:
