@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import os
 import random
@@ -94,14 +95,22 @@ class Side:
 
     def tree(self) -> dict[str, str]:
         """Path → hash of every file."""
-        return {
-            path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in self.root.rglob("*")
-            if path.is_file() and ".mdserver" not in path.parts
-        }
+        found: dict[str, str] = {}
+        for path in self._all():
+            with contextlib.suppress(FileNotFoundError):  # it is moved just now
+                found[path.relative_to(self.root).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
 
     def files(self) -> list[Path]:
-        return [path for path in self.root.rglob("*.[mM][dD]") if ".mdserver" not in path.parts]
+        return [path for path in self._all() if path.suffix.lower() == ".md"]
+
+    def _all(self) -> list[Path]:
+        """Every file; directories that move meanwhile do no harm."""
+        found: list[Path] = []
+        for directory, below, names in os.walk(self.root):
+            below[:] = sorted(one for one in below if one != ".mdserver")
+            found += [Path(directory, one) for one in sorted(names)]
+        return found
 
 
 class Words:
