@@ -144,7 +144,10 @@ class Engine:
         self._look_for_missing()
         reader = Reader(self._state, self._disk, self.snapshot, now=self._disk.now())
         found = match(self._state.locals.values(), self.snapshot, hash_of=reader.hash_of, is_like=reader.is_like)
-        found.missing -= {id for id in found.missing if self._state.locals[id].path in reader.unstable}
+        if reader.unstable:
+            # Something is written or moves just now, and may be what is missing, or look new: the next look tells.
+            found.missing.clear()
+            found.new_files.clear()
         self._follow(found)
         wishes, self._is_whole = derive(
             self._state,
