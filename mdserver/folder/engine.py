@@ -172,12 +172,26 @@ class Engine:
         The disk tells of the two ends of a move one after the other, and a file can move from where a look has yet to
         come to where it has been.
         """
+        if self._is_half_told():
+            self.look()
         missing = self._missing()
         while missing:
             self.look()
             before, missing = missing, self._missing()
             if missing <= before:
                 return
+
+    def _is_half_told(self) -> bool:
+        """Whether something that looks new is what is believed to stand elsewhere: one end of a move was told."""
+        rows, snapshot = self._state.locals.values(), self.snapshot
+        files = {row.sig.inode: row.path for row in rows if row.sig is not None and row.sig.inode}
+        directories = {row.dir_inode: row.directory for row in rows if row.directory and row.dir_inode}
+        known = {row.path for row in rows}
+        for path in snapshot.files():
+            if path not in known and (sig := snapshot.sig(path)) is not None and sig.inode in files:
+                return True
+        known = set(directories.values())
+        return any(one not in known and snapshot.inode(one) in directories for one in snapshot.listings if one)
 
     def _missing(self) -> set[str]:
         """Known paths at which nothing was found."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mdserver.client import Client
 from mdserver.folder import home as homes
 from mdserver.folder.engine import Engine
@@ -258,8 +260,9 @@ async def test_a_first_push_in_parts(world: World) -> None:
     assert await world.converge(a, b) == a.tree()
 
 
-async def test_a_move_of_which_one_end_was_told(world: World) -> None:
-    """The disk tells of where a file was, and only then of where it is."""
+@pytest.mark.parametrize("told", ["one/x.md", "two/x.md"])
+async def test_a_move_of_which_one_end_was_told(world: World, told: str) -> None:
+    """The disk tells of where a file was, and only then of where it is, or the other way round."""
     a = world.folder("a")
     a.write("one/x.md", "a text that somebody moves\n")
     a.write("two/y.md", "another\n")
@@ -271,8 +274,12 @@ async def test_a_move_of_which_one_end_was_told(world: World) -> None:
             engine.begin()
             engine.look()
             a.move("one/x.md", "two/x.md")
-            engine.look({"one/x.md"})
+            engine.look({told})
             await engine.turn()
-    assert a.id("two/x.md") == id
-    assert (await world.documents())["two/x.md"]["id"] == id
-    assert (await world.documents())["two/x.md"]["version"] == 1
+            a.move("two", "three")
+            engine.look({"three"})
+            await engine.turn()
+    assert a.id("three/x.md") == id
+    found = await world.documents()
+    assert sorted(found) == ["one", "three", "three/x.md", "three/y.md"]
+    assert (found["three/x.md"]["id"], found["three/x.md"]["version"]) == (id, 1)
