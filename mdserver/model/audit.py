@@ -60,13 +60,19 @@ class Attempt(NamedTuple):
 
 
 def attempts(db: Reader, *, since: int, limit: int = 10_000) -> list[Attempt]:
-    """The sign-ins tried since a moment (ms), in order; of more than `limit` the last ones."""
+    """The sign-ins tried since a moment (ms), in order; of more than `limit` the last ones.
+
+    Of one millisecond nobody knows the order: those that failed come last, as if nothing had made up for them.
+    """
     rows = db.rows(
         "SELECT at, object, address, action FROM audit WHERE id >= $1"
         f" AND action IN ('session.failure', 'session.start') ORDER BY id DESC LIMIT {limit:d}",
         ids.first(since),
     )
-    return [Attempt(at, user_id, address, action == "session.start") for at, user_id, address, action in reversed(rows)]
+    found = [
+        Attempt(at, user_id, address, action == "session.start") for at, user_id, address, action in reversed(rows)
+    ]
+    return sorted(found, key=lambda one: (one.at, not one.is_right))
 
 
 def has(db: Reader, entry: str) -> bool:

@@ -11,7 +11,9 @@ import pytest
 
 from mdserver import clock, crypto
 from mdserver.config import Accounts, Rate, Rates
-from mdserver.model import codes, users
+from mdserver.model import audit, codes, users
+from mdserver.model.audit import Origin
+from mdserver.store.db import Database, Tx
 from mdserver.web.setup import SetupCode
 from mdserver.web.signin import SIGNIN
 from tests.conftest import Clock
@@ -291,6 +293,21 @@ async def test_a_restart_forgives_nobody(start: Start) -> None:
         assert (await login(later)).status == 200
     finally:
         clock.set_source(None)
+
+
+async def test_attempts_of_one_millisecond(database: Database, frozen: Clock) -> None:
+    """Their ids say nothing of their order."""
+    origin = Origin(address="192.0.2.1", request_id="test", device="test")
+
+    def note(tx: Tx) -> None:
+        for action in ("session.failure", "session.start", "session.failure"):
+            audit.record(tx, origin, action, actor_id=None, obj="somebody")
+
+    for _ in range(10):
+        await database.write(note)
+        frozen.forward(1)
+    found = await database.read(lambda db: audit.attempts(db, since=frozen.now - clock.MINUTE))
+    assert [one.is_right for one in found] == [True, False, False] * 10
 
 
 async def test_strangers_do_not_lock_anybody_out(start: Start) -> None:
