@@ -19,8 +19,8 @@ from .documents.shape import persons
 MOST = 200
 """Overlaps that a record holds; of further ones it says nothing, but the text does."""
 
-MOST_TEXT = 10_000
-"""Code points of each side that a record quotes."""
+MOST_TEXT = 20_000
+"""Code points that a record quotes, of all overlaps and both sides; of what is beyond it says only where it is."""
 
 
 class Conflict(msgspec.Struct):
@@ -62,7 +62,11 @@ _SELECT = (
 
 def record(tx: Tx, me: Actor, *, workspace_id: str, document_id: str, version: int, overlaps: list[Overlap]) -> str:
     """Keep what an edit that was merged has met, in the transaction of the edit; → the record's id."""
-    kept = [Overlap(one.start, one.end, one.yours[:MOST_TEXT], one.theirs[:MOST_TEXT]) for one in overlaps[:MOST]]
+    kept, left = [], MOST_TEXT
+    for one in overlaps[:MOST]:
+        yours, theirs = one.yours[: left // 2], one.theirs[: left // 2]
+        kept.append(Overlap(one.start, one.end, yours, theirs))
+        left -= len(yours) + len(theirs)
     made = ids.new()
     tx.run(
         "INSERT INTO conflicts (id, workspace_id, document_id, version, author_id, device, passages, created_at)"

@@ -13,7 +13,7 @@ from pycrdt import Doc, Text
 from mdserver import clock, ids
 from mdserver.collab import projector
 from mdserver.crdt import lib0
-from mdserver.model import operations
+from mdserver.model import conflicts, operations
 
 from .conftest import Json, Server
 from .desk import content, make, paths, unchanged, whole
@@ -106,6 +106,21 @@ async def test_a_conflict_of_any_door_is_kept(server: Server) -> None:
     await ada.put(f"/documents/{id}/trash")
     await ada.delete(f"/documents/{id}", headers={"If-Match": "*"})
     assert (await ada.get("/sync/conflicts")).json["items"] == []
+
+
+async def test_a_conflict_of_very_much_is_quoted_in_part(server: Server) -> None:
+    ada = await server.person("Ada")
+    base, ours, theirs = (" ".join(f"{letter}{n}" for n in range(20_000)) + "\n" for letter in "abc")
+    id = (await make(ada, content=base))["id"]
+    for words in (ours, theirs):
+        (done,) = await push(ada, operation("edit", id=id, base_version=1, content=words))
+    assert done["status"] == "conflict"
+    answer = await ada.get(f"/sync/conflicts/{done['conflict_id']}")
+    quoted = sum(len(one["yours"]) + len(one["theirs"]) for one in answer.json["overlaps"])
+    assert 0 < quoted <= conflicts.MOST_TEXT
+    text = await content(ada, id)
+    assert "b19999" in text
+    assert "c19999" in text
 
 
 async def test_a_base_that_is_forgotten(server: Server) -> None:
