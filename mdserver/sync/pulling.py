@@ -24,6 +24,9 @@ from .cursors import Cursor, Place, resync
 MOST_CONTENT = 4 << 20
 """Bytes of texts that one page brings."""
 
+SHORT = 50
+"""Things that are told at a glance, on the event loop; a longer page is put together on a reader."""
+
 LONGEST_CONTENT = 64 << 10
 """Bytes up to which a text is brought with its document; longer ones are fetched."""
 
@@ -77,6 +80,8 @@ def pull(
         if place.seq < grant.head:
             if left > 0 and (weight > 0 or not with_content):
                 page = changes.after(db, grant.workspace_id, place.seq, floor=place.floor, limit=left)
+                if len(page) > SHORT:
+                    db.more_than_a_glance()
                 told, reached, weight = _told(db, me, grant, page, weight if with_content else None)
                 news += told
                 is_whole = len(page) < left and reached == len(page)
@@ -166,6 +171,8 @@ def _texts(db: Reader, page: list[Change], states: dict[str, tuple[State, int]])
         if one.entity == "document" and one.entity_id in states and size <= LONGEST_CONTENT:
             wanted.append(one.entity_id)
             weight += size
+            if weight > documents.SHORT:
+                db.more_than_a_glance()
             if weight > 2 * MOST_CONTENT:
                 break
     return documents.texts_of(db, wanted)
