@@ -69,6 +69,7 @@ class Boundary:
 
             def begin(response: web.StreamResponse) -> None:
                 begun.append(response)
+                traffic.under_way -= 1
                 self.dress(request, response)
                 self.leave(request, request_id, request.get(ME), response.status, started, tally)
 
@@ -82,7 +83,8 @@ class Boundary:
             except Exception as error:
                 made = self._broken(request, "a request failed", error)
             finally:
-                traffic.under_way -= 1
+                if not begun:
+                    traffic.under_way -= 1
             if begun:
                 return begun[0]
             self.dress(request, made)

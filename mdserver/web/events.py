@@ -30,7 +30,7 @@ from mdserver.store.db import Database
 from . import edge
 from .api import BASE_PATH, DB, ME, RATES, SIGNED_IN, Routes, me
 from .closing import RESTARTING, SIGNED_OUT
-from .live import LIVE, Live, socket, who
+from .live import LIVE, Live, refused, socket, who
 from .wire import Answer
 
 log = logging.getLogger("mdserver.web")
@@ -263,8 +263,8 @@ async def listen(request: web.Request, query: EventsQuery) -> Answer | web.Strea
     """Hear of changes as they happen, as server-sent events.
 
     `change` says which workspace has come to which position, `presence` who has a document open by now, `revoked` which
-    workspace cannot be seen any more. A stream
-    begins with the positions that Last-Event-ID does not know of. A WebSocket at `/events` sends the same as JSON.
+    workspace cannot be seen any more. A stream begins with the positions that Last-Event-ID does not know of. A
+    WebSocket at `/events` sends the same as JSON.
     """
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = await _stream(request, me(request), query.workspace, query.last_event_id)
@@ -297,10 +297,10 @@ def mount(app: web.Application) -> None:
 async def _socket(request: web.Request) -> web.StreamResponse:
     """The same over a WebSocket: JSON texts, the client only listens."""
     principal, _ = await who(request)
-    ws = socket(request, most=1024)
-    request.app[RATES].spend(request, "sockets", principal.user_id if principal else request.remote or "")
     if principal is None:
-        return await _refused(request, ws)
+        return await refused(request, SIGNED_OUT, "signed-out")
+    ws = socket(request, most=1024)
+    request.app[RATES].spend(request, "sockets", principal.user_id)
     unknown = set(request.query) - {"workspace", "last_event_id", "ticket"}
     if unknown or any(len(request.query.getall(one)) > 1 for one in request.query):
         raise Malformed("The parameters are workspace, last_event_id and ticket, each once.")
@@ -320,14 +320,6 @@ async def _socket(request: web.Request) -> web.StreamResponse:
             code, why = (SIGNED_OUT, b"signed-out") if is_out else (RESTARTING, b"the stream has ended")
             with contextlib.suppress(ConnectionError, TimeoutError):
                 await ws.close(code=code, message=why)
-    return ws
-
-
-async def _refused(request: web.Request, ws: web.WebSocketResponse) -> web.StreamResponse:
-    await ws.prepare(request)
-    edge.upgraded(request)
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        await ws.close(code=SIGNED_OUT, message=b"signed-out")
     return ws
 
 

@@ -274,7 +274,7 @@ async def provider(request: web.Request) -> web.StreamResponse:
     """A Hocuspocus provider: it says for each document who it is, unless that is said here."""
     principal, said = await who(request)
     if said and principal is None:
-        return await _refused(request, SIGNED_OUT, "signed-out")
+        return await refused(request, SIGNED_OUT, "signed-out")
     return await _served(request, principal, None)
 
 
@@ -282,7 +282,7 @@ async def y_websocket(request: web.Request) -> web.StreamResponse:
     """A y-websocket client: one document, and whoever asks is known before."""
     principal, _ = await who(request)
     if principal is None:
-        return await _refused(request, SIGNED_OUT, "signed-out")
+        return await refused(request, SIGNED_OUT, "signed-out")
     return await _served(request, principal, request.match_info["document"])
 
 
@@ -329,7 +329,7 @@ async def _served(request: web.Request, principal: Principal | None, document_id
     return ws
 
 
-async def _refused(request: web.Request, code: int, reason: str) -> web.StreamResponse:
+async def refused(request: web.Request, code: int, reason: str) -> web.StreamResponse:
     """Let a client in only to tell it why not: a browser's script cannot read the answer to its request."""
     ws = socket(request, most=_most(request), protocols=(PROTOCOL,))
     request.app[RATES].spend(request, "sockets", address(request))
@@ -359,4 +359,4 @@ def socket(request: web.Request, *, most: int, protocols: tuple[str, ...] = ()) 
     return ws
 
 
-__all__ = ["LIVE", "Limits", "Live", "mount", "parts", "routes", "socket", "who"]
+__all__ = ["LIVE", "Limits", "Live", "mount", "parts", "refused", "routes", "socket", "who"]
