@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 from mdserver import ids, text
 from mdserver.crdt import guard
@@ -18,10 +18,8 @@ from mdserver.outline import derive_title
 from mdserver.store.db import Database, Reader, Tx
 
 from . import operations as kinds
-from .operations import Operation, Result, fingerprint
+from .operations import Operation, Result
 from .turns import Done, Order, Turn
-
-T = TypeVar("T")
 
 AT_ONCE = 32
 """Operations of one request that are under way together, where they have nothing to do with one another."""
@@ -29,7 +27,7 @@ AT_ONCE = 32
 LONG = 64 << 10
 """Code points of a text from which it is looked at on a thread."""
 
-Judge = Callable[[Principal, str, bytes], Awaitable[None]]
+Live = Callable[[Principal, str, bytes], Awaitable[None]]
 """Has a room take in an update of a document and store it; raises the problem that its sender has to hear."""
 
 Said = Callable[[Problem], dict[str, Any]]
@@ -54,7 +52,7 @@ class _Known(Exception):
 class Pusher:
     """Takes operations. `live` takes in Yjs updates, `said` words problems."""
 
-    def __init__(self, database: Database, door: Door, *, live: Judge) -> None:
+    def __init__(self, database: Database, door: Door, *, live: Live) -> None:
         self._database, self._door, self._live = database, door, live
 
     async def push(self, me: Principal, operations: Sequence[Operation | Unread], *, said: Said) -> list[Result]:
@@ -91,9 +89,9 @@ class Pusher:
         return [one if isinstance(one, Result) else one.result() for one in results]
 
     async def _result(self, me: Principal, one: Operation, turn: Turn, said: Said) -> Result:
-        print_ = fingerprint(one)
+        fingerprint = kinds.fingerprint(one)
         try:
-            return await self._done(me, one, print_, turn)
+            return await self._done(me, one, fingerprint, turn)
         except _Known as known:
             try:
                 return await self._again(me, one, known.effect)
@@ -104,26 +102,26 @@ class Pusher:
                 raise
             return _refused(one, problem, said)
 
-    async def _done(self, me: Principal, one: Operation, print_: bytes, turn: Turn) -> Result:
+    async def _done(self, me: Principal, one: Operation, fingerprint: bytes, turn: Turn) -> Result:
         if not ids.is_id(one.id):
             if isinstance(one, kinds.CreateDocument):
                 raise Invalid("An id is a UUID of version 7 in lower case.", pointer="/id")
             raise documents.unknown()
         if isinstance(one, kinds.CreateDocument):
-            return await self._create(me, one, print_, turn)
+            return await self._create(me, one, fingerprint, turn)
         if isinstance(one, kinds.EditDocument):
-            return await self._edit(me, one, print_)
+            return await self._edit(me, one, fingerprint)
         if isinstance(one, kinds.UpdateDocument):
-            return await self._update(me, one, print_)
+            return await self._update(me, one, fingerprint)
         if isinstance(one, kinds.PurgeDocument):
-            return await self._purge(me, one, print_, turn)
+            return await self._purge(me, one, fingerprint, turn)
         change = _change(me, one)
 
         def unit(tx: Tx) -> Document:
             document = documents.find(tx, me, one.id, need=EDITOR)
             return change(tx, document)
 
-        return await self._once(me, one, print_, turn, unit)
+        return await self._once(me, one, fingerprint, turn, unit)
 
     async def _again(self, me: Principal, one: Operation, effect: Effect) -> Result:
         """The first answer again, for somebody who may still hear it."""
@@ -149,15 +147,17 @@ class Pusher:
         self,
         me: Principal,
         one: Operation,
-        print_: bytes,
+        fingerprint: bytes,
         turn: Turn,
         change: Callable[[Tx], Document],
         *gates: str,
     ) -> Result:
         def unit(tx: Tx) -> Document:
-            _check(tx, me, one, print_)
+            _check(tx, me, one, fingerprint)
             document = change(tx)
-            operations.remember(tx, me.user_id, one.op_id, print_, Effect("applied", document.id, document.version))
+            operations.remember(
+                tx, me.user_id, one.op_id, fingerprint, Effect("applied", document.id, document.version)
+            )
             return document
 
         asked = asyncio.ensure_future(self._database.write(unit, *gates))
@@ -166,7 +166,7 @@ class Pusher:
         document = await asked
         return Result(op_id=one.op_id, status="applied", id=document.id, version=document.version, document=document)
 
-    async def _create(self, me: Principal, one: kinds.CreateDocument, print_: bytes, turn: Turn) -> Result:
+    async def _create(self, me: Principal, one: kinds.CreateDocument, fingerprint: bytes, turn: Turn) -> Result:
         if not ids.is_id(one.workspace_id):
             raise NotFound("There is no such workspace, or you cannot see it.")
         if one.filename is not None:
@@ -198,27 +198,27 @@ class Pusher:
                 filename=one.filename,
             )
 
-        made = await self._once(me, one, print_, turn, unit, f"changes:{one.workspace_id}")
+        made = await self._once(me, one, fingerprint, turn, unit, f"changes:{one.workspace_id}")
         if draft.text.content != one.content:  # rich text has a normal form
             made.content = draft.text.content
         return made
 
-    async def _edit(self, me: Principal, one: kinds.EditDocument, print_: bytes) -> Result:
-        await self._database.glance(lambda db: _check(db, me, one, print_))  # its base may be forgotten by now
+    async def _edit(self, me: Principal, one: kinds.EditDocument, fingerprint: bytes) -> Result:
+        await self._database.glance(lambda db: _check(db, me, one, fingerprint))  # its base may be forgotten by now
 
         def status(written: Written) -> kinds.Status:
             return "conflict" if written.overlaps else written.outcome
 
         def after(tx: Tx, written: Written) -> None:
             effect = Effect(status(written), one.id, written.document.version, written.conflict_id)
-            operations.remember(tx, me.user_id, one.op_id, print_, effect)
+            operations.remember(tx, me.user_id, one.op_id, fingerprint, effect)
 
         written = await self._door.write(
             me,
             one.id,
             base=updates.started_from(one.base_version, one.base_content, content_hash=one.base_hash),
             content=one.content,
-            before=lambda tx: _check(tx, me, one, print_),
+            before=lambda tx: _check(tx, me, one, fingerprint),
             after=after,
             revives=True,
         )
@@ -234,9 +234,9 @@ class Pusher:
             conflict_id=written.conflict_id,
         )
 
-    async def _update(self, me: Principal, one: kinds.UpdateDocument, print_: bytes) -> Result:
+    async def _update(self, me: Principal, one: kinds.UpdateDocument, fingerprint: bytes) -> Result:
         """Yjs takes an update in once by itself, so it is noted behind its effect."""
-        await self._database.glance(lambda db: _check(db, me, one, print_))
+        await self._database.glance(lambda db: _check(db, me, one, fingerprint))
         if len(one.update) > self._door.maximum_bytes:
             raise Invalid("The update is larger than a document may be.", pointer="/update")
 
@@ -256,11 +256,11 @@ class Pusher:
             is_back = document.trashed_at is not None
             return documents.bring_back(tx, me, document) if is_back else document
 
-        made = await self._once(me, one, print_, Turn(None), unit)
+        made = await self._once(me, one, fingerprint, Turn(None), unit)
         made.restored = is_back
         return made
 
-    async def _purge(self, me: Principal, one: kinds.PurgeDocument, print_: bytes, turn: Turn) -> Result:
+    async def _purge(self, me: Principal, one: kinds.PurgeDocument, fingerprint: bytes, turn: Turn) -> Result:
         if "admin" not in me.scopes:
             raise Forbidden("This token lacks the scope 'admin'.", needed_scope="admin")
 
@@ -269,7 +269,7 @@ class Pusher:
             documents.purge(tx, me, document)
             return document
 
-        made = await self._once(me, one, print_, turn, unit)
+        made = await self._once(me, one, fingerprint, turn, unit)
         made.document = None
         return made
 
@@ -316,9 +316,9 @@ def _trashed(tx: Tx, me: Principal, document: Document, one: kinds.TrashDocument
     return documents.trash(tx, me, document)
 
 
-def _check(db: Reader, me: Principal, one: Operation, print_: bytes) -> None:
+def _check(db: Reader, me: Principal, one: Operation, fingerprint: bytes) -> None:
     """_Known when the operation has had its effect. Invalid when its id was used for another."""
-    effect = operations.find(db, me.user_id, one.op_id, print_)
+    effect = operations.find(db, me.user_id, one.op_id, fingerprint)
     if effect is not None:
         raise _Known(effect)
 
