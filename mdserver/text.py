@@ -107,7 +107,7 @@ def filename_for(title: str, *, extension: str) -> str:
     # Once more: what was taken out may have brought a letter and its mark together.
     text = " ".join(unicodedata.normalize("NFC", text).split()).lstrip(". ")
     text = _cut(text, FILENAME_BYTES - len(extension.encode()) - 1).rstrip(". ")  # one byte for the "_" below
-    text = _RESERVED.sub(r"\1_", text, count=1) if _RESERVED.match(text) else text
+    text = unreserved(text)
     return (text or "Untitled") + extension
 
 
@@ -126,6 +126,21 @@ def check_filename(name: str, *, pointer: str = "/filename") -> str:
     if size > FILENAME_BYTES:
         raise Invalid(f"Use a file name of at most {FILENAME_BYTES} bytes of UTF-8; this has {size}.", pointer=pointer)
     return name
+
+
+def unreserved(name: str) -> str:
+    """The name, with `_` behind what Windows keeps for devices: `con.md` → `con_.md`."""
+    return _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
+
+
+def free(name: str, taken: set[str]) -> str:
+    """The name, or the first numbered one whose fold is not taken; it is taken then."""
+    given, number = name, 1
+    while fold(given) in taken:
+        number += 1
+        given = numbered(name, number)
+    taken.add(fold(given))
+    return given
 
 
 def numbered(name: str, n: int) -> str:

@@ -20,10 +20,10 @@ from mdserver.client import (
     TrashDocument,
 )
 from mdserver.outline import derive_title
-from mdserver.text import fold
+from mdserver.text import fold, free
 
 from .matching import Found
-from .names import free, last, parent
+from .names import last, parent
 from .rows import Local, Refusal, Remote, Sig
 
 MOST_DEEP = 1_000

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable
 
-from mdserver.text import FILENAME_BYTES, fold, numbered
+from mdserver.text import FILENAME_BYTES, unreserved
 from mdserver.transfer.source import MARKDOWN
 
 OWN = ".mdserver"
@@ -16,7 +16,6 @@ IGNORE = ".mdserverignore"
 
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _WINDOWS = re.compile(r'[<>:"|?*]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?= *(?:\.|$))", re.IGNORECASE)
 
 
 def local_name(filename: str, *, windows: bool = sys.platform == "win32") -> str:
@@ -31,7 +30,7 @@ def local_name(filename: str, *, windows: bool = sys.platform == "win32") -> str
         name = f"_{name}"
     if windows:
         name = _WINDOWS.sub("_", name)
-        name = _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
+        name = unreserved(name)
         if name.endswith((".", " ")):
             name = f"{name[:-1]}_"
     return name.encode()[:FILENAME_BYTES].decode(errors="ignore")
@@ -49,16 +48,6 @@ def owner_of(directory: str, files: Iterable[str]) -> str | None:
         if directory + extension in fitting:
             return directory + extension
     return min(fitting, default=None)
-
-
-def free(name: str, taken: set[str]) -> str:
-    """The name, or the first numbered one whose fold is not taken; it is taken then."""
-    given, number = name, 1
-    while fold(given) in taken:
-        number += 1
-        given = numbered(name, number)
-    taken.add(fold(given))
-    return given
 
 
 def same_form(one: str, other: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mdserver.text import fold, numbered
+from mdserver.text import fold, free
 
 from .outgoing import Leaf
 from .planning import Renamed
@@ -41,7 +41,7 @@ def lay_out(leaves: Iterable[Leaf]) -> tuple[list[Written], list[Renamed]]:
         path, directory = waiting.pop()
         siblings = sorted(below.get(path, ()), key=lambda one: (fold(one.path), one.path))
         taken: set[str] = set()
-        own = {one.id: _free(one.path.rpartition("/")[2], taken) for one in siblings}
+        own = {one.id: free(one.path.rpartition("/")[2], taken) for one in siblings}
         for leaf in siblings:
             name = own[leaf.id]
             if name != leaf.path.rpartition("/")[2]:
@@ -51,20 +51,10 @@ def lay_out(leaves: Iterable[Leaf]) -> tuple[list[Written], list[Renamed]]:
                 inside = (*directory, name)
             elif leaf.path in below:
                 wanted = MARKDOWN.sub("", name) or name
-                inside = (*directory, _free(wanted, taken))
+                inside = (*directory, free(wanted, taken))
                 if inside[-1] != wanted:
                     renamed.append(Renamed(f"{leaf.path}/", "/".join(inside) + "/"))
             placed.append(Written(leaf, None if leaf.kind == "folder" else (*directory, name), inside))
             if inside is not None:
                 waiting.append((leaf.path, inside))
     return placed, sorted(renamed, key=lambda one: one.path)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """The name, or the first numbered one that nothing in the directory has; it is taken then."""
-    given, number = name, 1
-    while fold(given) in taken:
-        number += 1
-        given = numbered(name, number)
-    taken.add(fold(given))
-    return given

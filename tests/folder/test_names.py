@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdserver.folder.names import below_name, free, local_name, owner_of, rebased
-from mdserver.text import FILENAME_BYTES, fold
+from mdserver.folder.names import below_name, local_name, owner_of, rebased
+from mdserver.text import FILENAME_BYTES, fold, free
 
 ANY = st.text(st.characters(), max_size=300)
 
