@@ -15,7 +15,7 @@ from .disk import Changed, Disk, Unfit
 from .names import OWN, below_name, last, parent
 from .placing import Held, Placer
 from .reading import is_settled
-from .rows import Clash, Local, Remote, Sig, Told
+from .rows import Clash, Local, Remote, Sig, Told, hash_of
 from .scanning import Snapshot
 from .state import State
 from .writing import Writer
@@ -207,13 +207,9 @@ class Applier:
         return "/".join(reversed(names))
 
     def _join_folder(self, remote: Remote, path: str) -> None:
-        row = Local(
-            id=remote.id,
-            kind="folder",
-            parent_id=remote.parent_id,
-            filename=remote.filename,
-            name=last(path),
-            path=path,
+        row = Local.of(
+            remote,
+            path,
             directory=path,
             version=remote.version,
             hash=remote.hash,
@@ -268,15 +264,11 @@ class Applier:
             self._bring_known(row, version, text)
 
     def _bring_new(self, path: str, remote: Remote, version: int, text: str) -> None:
-        row = Local(
-            id=remote.id,
-            kind=remote.kind,
-            parent_id=remote.parent_id,
-            filename=remote.filename,
-            name=last(path),
-            path=path,
+        row = Local.of(
+            remote,
+            path,
             version=version,
-            hash=_hash(text),
+            hash=hash_of(text),
         )
         row = self._placer.coming(row)
         self._placer.made(row)
@@ -292,10 +284,10 @@ class Applier:
         words = "was there on both sides with different texts: both are in it now"
         told = Told(what="merged", path=path, words=words)
         self._clash(remote.id, version, path, merged.overlaps)
-        self._writer.ready(row, text, merged.text, seen=(sig, _hash(mine)), mode=self._mode(path), told=told)
+        self._writer.ready(row, text, merged.text, seen=(sig, hash_of(mine)), mode=self._mode(path), told=told)
 
     def _bring_known(self, row: Local, version: int, text: str) -> None:
-        changed = msgspec.structs.replace(row, version=version, hash=_hash(text), ahead=False)
+        changed = msgspec.structs.replace(row, version=version, hash=hash_of(text), ahead=False)
         if self._disk.status(row.path) is None:  # deleted or moved here, which the next look tells
             if row.hash == changed.hash:
                 self._settled(changed, text, None)
@@ -324,7 +316,7 @@ class Applier:
             self._problem(row.path, "is read-only, so what others wrote is not brought")
             return
         told = Told(what=what, path=row.path, words=words)
-        self._writer.ready(changed, text, result, seen=(sig, _hash(mine)), mode=mode, told=told)
+        self._writer.ready(changed, text, result, seen=(sig, hash_of(mine)), mode=mode, told=told)
 
     def _mode(self, path: str) -> int | None:
         found = self._disk.status(path)
@@ -356,7 +348,3 @@ class Applier:
 def _is_odd(row: Local) -> bool:
     """Whether a document's directory has a name that only we give."""
     return below_name(last(row.path)) != last(row.directory)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

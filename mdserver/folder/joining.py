@@ -41,13 +41,9 @@ def _is_same(wish: Wish, remote: Remote) -> bool:
 
 def _joined(state: State, snapshot: Snapshot, wish: Wish, remote: Remote) -> None:
     is_folder = remote.kind == "folder"
-    row = Local(
-        id=remote.id,
-        kind=remote.kind,
-        parent_id=remote.parent_id,
-        filename=remote.filename,
-        name=last(wish.path),
-        path=wish.path,
+    row = Local.of(
+        remote,
+        wish.path,
         directory=wish.path if is_folder else "",
         dir_inode=snapshot.inode(wish.path) if is_folder else 0,
         version=remote.version,

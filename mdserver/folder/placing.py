@@ -135,13 +135,9 @@ class Placer:
         path = joined(directory, self._free(remote, directory, wanted))
         if is_folder:
             inode = self._folders.make_directory(path)
-            row = Local(
-                id=remote.id,
-                kind=remote.kind,
-                parent_id=remote.parent_id,
-                filename=remote.filename,
-                name=last(path),
-                path=path,
+            row = Local.of(
+                remote,
+                path,
                 directory=path,
                 version=remote.version,
                 hash=remote.hash,
@@ -153,13 +149,9 @@ class Placer:
         return self._awaited(remote, path)
 
     def _awaited(self, remote: Remote, path: str) -> str:
-        row = Local(
-            id=remote.id,
-            kind=remote.kind,
-            parent_id=remote.parent_id,
-            filename=remote.filename,
-            name=last(path),
-            path=path,
+        row = Local.of(
+            remote,
+            path,
         )
         self._coming[remote.id] = row
         self._take(row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -24,7 +23,7 @@ from .deriving import Wish
 from .names import last
 from .pulling import keep
 from .reading import is_settled
-from .rows import Clash, Local, Queued, Refusal, Sig, Told
+from .rows import Clash, Local, Queued, Refusal, Sig, Told, hash_of
 from .state import State
 
 MOST_BYTES = 8 << 20
@@ -107,7 +106,7 @@ class Pusher:
             if result.content is not None:
                 self._state.put_incoming(
                     op.id,
-                    hash=_hash(result.content),
+                    hash=hash_of(result.content),
                     version=result.document.version,
                     text=result.content,
                 )
@@ -136,7 +135,7 @@ class Pusher:
     def _edited(self, row: Queued, op: EditDocument, result: Result) -> None:
         known = self._state.locals.get(op.id)
         if row.text is None:  # of no file: it comes like what others wrote
-            document, hash = result.document, _hash(op.content)
+            document, hash = result.document, hash_of(op.content)
             if document is not None and document.content_hash == hash:
                 self._state.put_incoming(op.id, hash=hash, version=document.version, text=op.content)
         elif known is not None:
@@ -144,7 +143,7 @@ class Pusher:
 
     def _agree(self, known: Local, text: str, sig: Sig | None, result: Result) -> None:
         """What was sent is the base from now on; `ahead` where the server's text is another one by now."""
-        hash, document = _hash(text), result.document
+        hash, document = hash_of(text), result.document
         is_same = document is not None and document.content_hash == hash
         version = document.version if document is not None and is_same else known.version
         changed = msgspec.structs.replace(
@@ -217,7 +216,3 @@ class Pusher:
             )
             return
         self._tell(Told(what=what, path=row.path, words=words))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import msgspec
+
+from mdserver.text import sha256_hex
 
 
 class Sig(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +58,19 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settled: bool = False
     dir_inode: int = 0
     ahead: bool = False
+
+    @classmethod
+    def of(cls, remote: Remote, path: str, **more: Any) -> Self:
+        """A document of the server's that has this path here."""
+        return cls(
+            id=remote.id,
+            kind=remote.kind,
+            parent_id=remote.parent_id,
+            filename=remote.filename,
+            name=path.rpartition("/")[2],
+            path=path,
+            **more,
+        )
 
     @property
     def is_folder(self) -> bool:
@@ -117,3 +132,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = ""
     words: str = ""
     more: dict[str, Any] = {}
+
+
+def hash_of(text: str) -> str:
+    """SHA-256 of a text's UTF-8, in hex, as the server's `content_hash`."""
+    return sha256_hex(text.encode())
