@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from mdserver.crdt import guard
 from mdserver.errors import Busy, Conflict
@@ -33,19 +34,24 @@ class _Nobody(Outbox):
         self.was_asked = True
 
 
-async def bring(rooms: Rooms, me: Principal, document_id: str, data: bytes) -> None:
+Judge = Callable[[], Awaitable[object]]
+"""Raises what somebody hears who may not edit the document by now."""
+
+
+async def bring(rooms: Rooms, me: Principal, document_id: str, data: bytes, judge: Judge) -> None:
     """Have a document's room take in a Yjs update of somebody who may edit it; returns when it is durable.
 
-    Unsound for what Yjs does not make, Conflict when it builds on what the document lacks, Busy when it cannot be
-    stored now: what was taken in may still be stored then, and does no harm when it comes again.
+    They are judged once the room is open, which can take a while, just before it takes something in. Unsound for what
+    Yjs does not make, Conflict when it builds on what the document lacks, Busy when it cannot be stored now: what was
+    taken in may still be stored then, and does no harm when it comes again.
     """
     read = await asyncio.to_thread(guard.read_update, data) if len(data) > LONG else guard.read_update(data)
-    room = await _entered(rooms, document_id)
+    room = await _entered(rooms, document_id, judge)
     if not _is_taken_in(rooms, room, me, data, read):
         # What it builds on may be in the log, and the room not have followed yet.
         with contextlib.suppress(TimeoutError):
             await rooms.catch_up(room)
-        room = await _entered(rooms, document_id)
+        room = await _entered(rooms, document_id, judge)
         if not _is_taken_in(rooms, room, me, data, read):
             raise Conflict("The update builds on others that the document does not have: send those before it.")
     mark = room.taken
@@ -57,12 +63,15 @@ async def bring(rooms: Rooms, me: Principal, document_id: str, data: bytes) -> N
     raise Busy("The update could not be stored in time; it may be by now.")
 
 
-async def _entered(rooms: Rooms, document_id: str) -> Room:
-    """The room, once it can take something in."""
+async def _entered(rooms: Rooms, document_id: str, judge: Judge) -> Room:
+    """The room, once it can take something in of whoever was judged."""
     while True:
         room = await rooms.enter(document_id)
         if room.replica.is_ready or room.reading is None:
-            return room
+            await judge()
+            if rooms.found(document_id) is room:  # else it was closed meanwhile
+                return room
+            continue
         try:
             await asyncio.shield(room.reading)
         except Exception as error:

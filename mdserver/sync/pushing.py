@@ -27,8 +27,8 @@ AT_ONCE = 32
 LONG = 64 << 10
 """Code points of a text from which it is looked at on a thread."""
 
-Live = Callable[[Principal, str, bytes], Awaitable[None]]
-"""Has a room take in an update of a document and store it; raises the problem that its sender has to hear."""
+Live = Callable[[Principal, str, bytes, Callable[[], Awaitable[object]]], Awaitable[None]]
+"""Has a room take in an update of a document and store it, once it has judged; raises what its sender has to hear."""
 
 Said = Callable[[Problem], dict[str, Any]]
 """A problem as its sender reads it."""
@@ -245,7 +245,7 @@ class Pusher:
 
         await self._database.glance(look)
         try:
-            await self._live(me, one.id, one.update)
+            await self._live(me, one.id, one.update, lambda: self._database.glance(look))
         except guard.Unsound as error:
             raise Invalid("This is no update that Yjs makes.", pointer="/update") from error
         is_back = False

@@ -12,8 +12,10 @@ from pycrdt import Doc, Text
 
 from mdserver import clock, ids
 from mdserver.collab import projector
+from mdserver.collab.room import Room
 from mdserver.crdt import lib0
-from mdserver.model import conflicts, operations
+from mdserver.model import conflicts, log, operations
+from mdserver.web.live import LIVE
 
 from .conftest import Json, Server
 from .desk import content, make, paths, unchanged, whole
@@ -441,6 +443,28 @@ async def test_yjs_updates_made_offline(server: Server) -> None:
         assert (await refused(ada, operation("update", id=id, update=base64_of(bad))))[0] == 422
     folder = (await make(ada, "Folder", kind="folder"))["id"]
     assert await refused(ada, {**early, "op_id": "of-a-folder", "id": folder}) == (409, "conflict")
+
+
+async def test_who_is_demoted_while_a_document_is_loaded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = await server.person("Ada")
+    bob = await server.member(ada, "Bob", "editor")
+    id = (await make(ada, content="one\n"))["id"]
+    doc: Doc[Any] = Doc()
+    updates: list[bytes] = []
+    doc.observe(lambda event: updates.append(event.update))
+    doc.get("content", type=Text).insert(0, "never ")
+    rooms = server.app[LIVE].rooms
+    enter = rooms.enter
+
+    async def slow(document_id: str) -> Room:
+        room = await enter(document_id)
+        await server.join(ada, bob, "viewer")
+        return room
+
+    monkeypatch.setattr(rooms, "enter", slow)
+    assert await refused(bob, operation("update", id=id, update=base64_of(updates[0]))) == (403, "forbidden")
+    assert await content(ada, id) == "one\n"
+    assert await server.database.read(lambda db: log.head(db, id)) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
