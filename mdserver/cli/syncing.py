@@ -21,7 +21,7 @@ from mdserver.folder.lock import InUse
 from mdserver.folder.pulling import AccessLost
 from mdserver.folder.rows import Told
 from mdserver.folder.state import Incompatible
-from mdserver.folder.telling import Report, refusals, report_of, said, status_of
+from mdserver.folder.telling import Report, quoted, refusals, report_of, said, status_of
 from mdserver.store.sqlite import Error as StateError
 from mdserver.transfer.source import shown
 
@@ -211,11 +211,11 @@ async def _conflicts(asked: Asked, settle: str) -> None:
     for record in found:
         lines.append(f"{shown([record.path])}  ({record.id})")
         for one in record.overlaps:
-            lines += [f"  theirs: {_short(one.theirs)}", f"  yours:  {_short(one.yours)}"]
+            lines += [f"  theirs: {quoted(one.theirs)}", f"  yours:  {quoted(one.yours)}"]
     for clash in ours:
         lines.append(f"{shown([clash.path])}  ({clash.id})")
         for yours, theirs in zip(clash.yours, clash.theirs, strict=True):
-            lines += [f"  theirs: {_short(theirs)}", f"  yours:  {_short(yours)}"]
+            lines += [f"  theirs: {quoted(theirs)}", f"  yours:  {quoted(yours)}"]
     value = {"server": found, "here": ours}
     show(asked.settings, value, *(lines or ["There are no conflicts."]))
 
@@ -265,8 +265,3 @@ def _bars(bars: ExitStack) -> Any:
 
     bars.callback(wipe)
     return tick
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 100 else f"{line[:99]}…"

@@ -46,7 +46,7 @@ def said(one: Told) -> str:
     line = f"{shown([one.path])} {one.words}" if one.path else one.words
     if one.what == "conflict":
         for yours, theirs in zip(one.more.get("yours", ()), one.more.get("theirs", ()), strict=False):
-            line += f"\n  theirs: {_quoted(theirs)}\n  yours:  {_quoted(yours)}"
+            line += f"\n  theirs: {quoted(theirs)}\n  yours:  {quoted(yours)}"
     return line
 
 
@@ -98,6 +98,7 @@ def status_of(state: State, disk: Disk) -> tuple[dict[str, Any], list[str]]:
     return value, lines
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """The beginning of what somebody wrote, in one line that does nothing to a terminal."""
     line = " ".join(text.split())
-    return line if len(line) <= 100 else f"{line[:99]}…"
+    return shown([line if len(line) <= 100 else f"{line[:99]}…"])

@@ -12,6 +12,8 @@ import pytest
 from mdserver.folder.disk import Disk
 from mdserver.folder.engine import Engine
 from mdserver.folder.pulling import AccessLost
+from mdserver.folder.rows import Told
+from mdserver.folder.telling import said
 from tests.engines import on_both
 
 from .world import World
@@ -253,3 +255,10 @@ async def test_a_state_is_opened_again_as_it_was(world: World) -> None:
     before = a.known()
     assert a.known() == before
     assert (await a.sync()).told == []
+
+
+def test_what_others_wrote_does_nothing_to_a_terminal() -> None:
+    told = Told(
+        what="conflict", path="a\x1b[2J.md", words="was", more={"yours": ["\x1b]0;x\x07 a\nb"], "theirs": ["\x9b2J"]}
+    )
+    assert said(told) == "a�[2J.md was\n  theirs: �2J\n  yours:  �]0;x� a b"
